@@ -1,0 +1,71 @@
+from typing import TYPE_CHECKING, ClassVar
+
+import pghistory
+from django.conf import settings
+from django.db import models
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+
+from customers.models import Customer
+
+if TYPE_CHECKING:
+    from core.models import User
+
+
+class SegmentQuerySet(models.QuerySet["Segment"]):
+    def visible_to(self, user: "User") -> "SegmentQuerySet":
+        """Segments speak of the whole customer base: store-bound staff see none."""
+        return self.none() if user.is_store_bound else self
+
+    def active(self) -> "SegmentQuerySet":
+        return self.filter(archived_at=None)
+
+
+@pghistory.track(
+    pghistory.InsertEvent(),
+    pghistory.UpdateEvent(),
+    fields=["name", "description", "kind", "definition", "archived_at"],
+    model_name="SegmentHistory",
+)
+class Segment(models.Model):
+    """A group of customers: by rules, or a fixed list."""
+
+    class Kind(models.TextChoices):
+        RULES = "rules", _("Rules")
+        LIST = "list", _("Fixed list")
+
+    name = models.CharField(_("name"), max_length=120, unique=True)
+    description = models.CharField(_("description"), max_length=300, blank=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.RULES)
+    definition = models.JSONField(default=dict, help_text="The tree, as segments.tree reads it.")
+    members = models.ManyToManyField(Customer, through="ListMember", related_name="lists")
+    match_count = models.IntegerField(null=True, help_text="People who matched at counted_at.")
+    reachable = models.JSONField(default=dict, help_text="Channel to number of people reachable by it.")
+    counted_at = models.DateTimeField(null=True)
+    count_ms = models.IntegerField(null=True, help_text="What the count cost, in milliseconds.")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(auto_now=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[SegmentQuerySet] = SegmentQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ListMember(models.Model):
+    """A person on a fixed list."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, db_index=False)
+    customer = models.ForeignKey(Customer, models.CASCADE)
+    added_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    added_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["segment", "customer"], name="list_member_once"),
+        ]
