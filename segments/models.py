@@ -69,3 +69,6 @@ class ListMember(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["segment", "customer"], name="list_member_once"),
         ]
+
+    def __str__(self) -> str:
+        return f"customer {self.customer_id} on list {self.segment_id}"
