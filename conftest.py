@@ -1,12 +1,30 @@
-"""What every test needs: its own PostgreSQL and Valkey under var/test, and people who work here."""
+"""What every test needs: PostgreSQL and Valkey of its own under var/test."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
 from omnicrm import embedded
 
+os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
 embedded.start_postgres_unless_configured()
+embedded.start_valkey_unless_configured()
+# Parallel test processes share one Valkey, each in a database of its own.
+worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["REDIS_URL"] = f"{embedded.redis_url()}?db={worker}"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    """Throttles and other short memories do not leak from one test into the next."""
+    from django.core.cache import cache
+
+    yield
+    cache.clear()

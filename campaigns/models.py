@@ -62,6 +62,14 @@ class Brand(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def text_on_colour(self) -> str:
+        """Black or white, whichever reads better on the brand's colour (WCAG relative luminance)."""
+        channels = [int(self.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return "#000000" if luminance > 0.179 else "#ffffff"
+
 
 class Sender(models.Model):
     """An identity a brand sends from: an e-mail address or a text-message name."""
@@ -256,7 +264,6 @@ class Message(models.Model):
         REVOKED = "revoked", _("Consent was withdrawn")
         SUPPRESSED = "suppressed", _("The address is blocked")
         NO_ADDRESS = "no_address", _("No address for this channel")
-        SHARED_ADDRESS = "shared_address", _("Somebody else with this address gets it")
         CANCELLED = "cancelled", _("The campaign was cancelled")
         QUIET_HOURS = "quiet_hours", _("Waits for the end of quiet hours")
         REFUSED = "refused", _("The receiver's server refused it")
@@ -312,6 +319,12 @@ class Message(models.Model):
         indexes = [
             # What a dispatcher claims.
             models.Index(fields=["due_at", "id"], name="message_due", condition=Q(status="planned")),
+            # Whether a campaign still has something to send.
+            models.Index(
+                fields=["campaign"],
+                name="message_open",
+                condition=Q(status__in=["planned", "leased", "sending"]),
+            ),
             # Leases that ran out.
             models.Index(
                 fields=["lease_until"], name="message_leases", condition=Q(status__in=["leased", "sending"])
@@ -347,6 +360,9 @@ class Click(models.Model):
     clicked_at = models.DateTimeField(default=now)
     is_machine = models.BooleanField(default=False, help_text="A scanner or prefetcher, not a person.")
 
+    def __str__(self) -> str:
+        return f"message {self.message_id}, link {self.link_id}"
+
 
 class Conversion(models.Model):
     """An order within the goal window after a campaign's message; the last message before it gets it."""
@@ -357,6 +373,9 @@ class Conversion(models.Model):
     revenue_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     occurred_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"event {self.event_id} after message {self.message_id}"
 
 
 class SandboxText(models.Model):
@@ -375,3 +394,6 @@ class SandboxText(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["report_at"], name="sandbox_reports", condition=Q(reported_at=None))]
+
+    def __str__(self) -> str:
+        return str(self.ref)

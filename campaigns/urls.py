@@ -1,4 +1,9 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from . import views_public
 
 app_name = "campaigns"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("c/<str:token>", views_public.click, name="click"),
+    path("u/<str:token>", views_public.unsubscribe, name="unsubscribe"),
+]

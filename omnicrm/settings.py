@@ -1,5 +1,6 @@
 """Settings, all in one place, from the environment; `.env.example` names every variable."""
 
+import logging
 from pathlib import Path
 
 import environ
@@ -7,6 +8,8 @@ import pghistory
 import structlog
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
+
+from core.logs import hide_addresses
 
 from . import embedded
 
@@ -42,6 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",  # The sign-in library's pages use its filters.
     "django.contrib.postgres",
     "django.forms",
     "allauth",
@@ -66,7 +70,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "core.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -74,7 +78,7 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "core.middleware.SecondFactorMiddleware",
     "core.middleware.HistoryMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "core.middleware.RequestLogMiddleware",
 ]
 
 ROOT_URLCONF = "omnicrm.urls"
@@ -121,7 +125,7 @@ SEGMENT_TIMEOUT_MS = env.int("SEGMENT_TIMEOUT_MS", default=15_000)
 
 # --- background work: PostgreSQL is the queue, Celery the doorbell --------------------------------
 
-CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_URL = env("BROKER_URL", default=REDIS_URL.replace("unix://", "redis+socket://", 1))
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -136,9 +140,10 @@ DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:8025"))
-EMAIL_TIMEOUT = 30
+EMAIL_TIMEOUT = 15  # Well inside a lease.
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="OmniCRM <omnicrm@localhost>")
-SMS_PROVIDER = env("SMS_PROVIDER", default="sandbox")
+SMS_SANDBOX_MODE = env("SMS_SANDBOX_MODE", default="")  # fail, bounce or delay: for every number.
+MESSAGE_LEASE_SECONDS = env.int("MESSAGE_LEASE_SECONDS", default=60)
 
 # --- people who work here -----------------------------------------------------------------------
 
@@ -237,15 +242,22 @@ LOGGING = {
     "formatters": {
         "line": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processor": structlog.dev.ConsoleRenderer(colors=False)
-            if DEBUG
-            else structlog.processors.JSONRenderer(),
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                hide_addresses,
+                structlog.dev.ConsoleRenderer(colors=False) if DEBUG else structlog.processors.JSONRenderer(),
+            ],
             "foreign_pre_chain": LOG_PROCESSORS,
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"level": "WARNING"}, "mail.log": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "CRITICAL"},  # RequestLogMiddleware says it without the address.
+        "django.server": {"level": "WARNING"},
+        "mail.log": {"level": "WARNING"},
+    },
 }
 structlog.configure(
     processors=[
@@ -258,3 +270,5 @@ structlog.configure(
     cache_logger_on_first_use=True,
 )
 DJANGO_STRUCTLOG_USER_ID_FIELD = "pk"
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # One line per request: when it is answered.

@@ -1,18 +1,26 @@
+from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
+from core import views as core_views
+
 from . import views
+
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("healthz", views.live, name="healthz"),
     path("readyz", views.ready, name="readyz"),
     path("search/", views.search, name="search"),
+    path("preferences/language/", core_views.switch_language, name="set_language"),
+    path("account/signup/", core_views.closed),  # An administrator invites colleagues
+    path("account/email/", core_views.closed),  # and keeps their addresses.
     path("account/", include("allauth.urls")),
-    path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("", include("core.urls")),
     path("", include("analytics.urls")),
+    path("", include("inventory.urls")),
     path("customers/", include("customers.urls")),
     path("orders/", include("orders.urls")),
     path("segments/", include("segments.urls")),

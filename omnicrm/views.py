@@ -4,6 +4,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from core.policy import public, signed_in
 
+from . import health
+
 
 @public
 def live(request: HttpRequest) -> HttpResponse:
@@ -13,6 +15,9 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @public
 def ready(request: HttpRequest) -> HttpResponse:
+    """Whether to send requests here: 200, or 503 and what does not answer."""
+    if failures := health.failures():
+        return JsonResponse({"status": "unavailable", "failing": failures}, status=503)
     return JsonResponse({"status": "ok"})
 
 

@@ -1,0 +1,111 @@
+"""Text messages. The sandbox provider runs the real path: it accepts, delays, reports and refuses.
+
+How a number ends tells the sandbox what to do, as other providers' test numbers do:
+`0000` the provider answers with an error, `0001` the message bounces, `0002` the report takes a minute,
+`0003` the answer to our request is lost. SMS_SANDBOX_MODE=fail|bounce|delay does the same to every number.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from django.conf import settings
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from ..models import Message, SandboxText
+from ..rendering import Email, Outgoing, render_text
+from ..sms import measure
+from ..templates import TemplateProblem
+from .base import ChannelSpec, Outcome
+
+ENDINGS = {"0000": "fail", "0001": "bounce", "0002": "delay", "0003": "lose"}
+REPORT_AFTER = timedelta(seconds=2)
+DELAYED_REPORT_AFTER = timedelta(seconds=60)
+
+
+class SandboxError(Exception):
+    """The sandbox was told to answer with an error."""
+
+
+class AnswerLost(Exception):
+    """The sandbox took the message, and we never heard."""
+
+
+class SandboxProvider:
+    """A text-message provider inside the house. It keys what it takes by our message id, as real ones do."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def send(self, batch: list[Outgoing], *, deadline: float) -> Iterator[Outcome]:
+        for outgoing in batch:
+            if time.monotonic() > deadline:
+                yield Outcome(outgoing.id, "planned")
+                continue
+            try:
+                body = render_text(outgoing)
+                ref = accept(outgoing.id, sender=outgoing.sender_address, to=outgoing.address, body=body)
+            except TemplateProblem as error:
+                yield Outcome(outgoing.id, "failed", Message.Reason.RENDERING, str(error))
+            except SandboxError as error:
+                yield Outcome(outgoing.id, "planned", Message.Reason.PROVIDER_ERROR, str(error))
+            except AnswerLost:
+                continue  # In doubt: parked as unknown when the lease ends, until the report arrives.
+            else:
+                yield Outcome(outgoing.id, "sent", ref=ref)
+
+
+def accept(message_id: int, *, sender: str, to: str, body: str) -> str:
+    """What the provider's API does: take the text once per message id, and answer with its reference."""
+    behaviour = settings.SMS_SANDBOX_MODE or ENDINGS.get(to[-4:], "deliver")
+    if behaviour == "fail":
+        raise SandboxError("503 Service unavailable")
+    delay = DELAYED_REPORT_AFTER if behaviour == "delay" else REPORT_AFTER
+    taken, _created = SandboxText.objects.get_or_create(
+        message=message_id,
+        defaults={
+            "sender": sender,
+            "to": to,
+            "body": body,
+            "parts": measure(body).parts,
+            "report": "bounced" if behaviour == "bounce" else "delivered",
+            "report_at": now() + delay,
+        },
+    )
+    if behaviour == "lose":
+        raise AnswerLost
+    return str(taken.ref)
+
+
+def due_reports() -> list[tuple[int, str, str]]:
+    """The delivery reports the sandbox owes now: (message id, reference, delivered or bounced)."""
+    texts = SandboxText.objects.filter(reported_at=None, report_at__lte=now()).order_by("report_at")[:5000]
+    return [(text.message, str(text.ref), text.report) for text in texts]
+
+
+def reports_taken(refs: list[str]) -> None:
+    """The house answered 200 to these reports."""
+    SandboxText.objects.filter(ref__in=refs).update(reported_at=now())
+
+
+def send_test(written: Email | str, sender: str, to: str) -> str:
+    """Send a trial text; returns why it could not be sent, or an empty string."""
+    assert isinstance(written, str)
+    try:
+        accept(-time.time_ns(), sender=sender, to=to, body=written)  # No message of ours has this id.
+    except SandboxError as error:
+        return str(error)
+    except AnswerLost:
+        return _("The provider did not answer.")
+    return ""
+
+
+SPEC = ChannelSpec("sms", "message", SandboxProvider, send_test)

@@ -1,0 +1,100 @@
+from uuid import uuid4
+
+import pytest
+
+from campaigns import dispatch, services
+from campaigns.models import Message
+from campaigns.tests.factories import launch, make_campaign
+from customers.models import Event, Suppression
+from customers.services import record_consent
+from customers.tests.factories import make_customer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def dispatch_everything() -> None:
+    while dispatch.dispatch_batch(owner=uuid4()):
+        pass
+    services.finish_campaigns()
+
+
+def outcome(message: Message) -> tuple[str, str]:
+    message.refresh_from_db()
+    return message.status, message.reason
+
+
+def test_a_campaign_reaches_everybody_who_agreed_on_both_channels(sink):
+    make_customer(email="ada@x.example", phone="+393331234567", consents=("email", "sms"), first_name="Ada")
+    make_customer(email="bob@x.example", consents=("email",), first_name="Bob")
+    make_customer(email="eve@x.example")
+    campaign = launch(make_campaign(channels=("email", "sms")))
+
+    dispatch_everything()
+
+    assert sorted(sink.addresses) == ["ada@x.example", "bob@x.example"]
+    campaign.refresh_from_db()
+    assert campaign.status == "sent"
+    results = campaign.messages.values_list("customer__first_name", "channel", "status", "reason")
+    assert sorted(results) == [
+        ("", "email", "suppressed", "no_consent"),
+        ("", "sms", "suppressed", "no_consent"),
+        ("Ada", "email", "sent", ""),
+        ("Ada", "sms", "sent", ""),
+        ("Bob", "email", "sent", ""),
+        ("Bob", "sms", "suppressed", "no_consent"),
+    ]
+    assert Event.objects.filter(name="Message Sent").count() == 3
+
+
+def test_a_mail_is_written_for_its_reader_and_can_be_unsubscribed_with_one_click(sink):
+    make_customer(email="ada@x.example", consents=("email",), first_name="Ada")
+    launch(make_campaign())
+
+    dispatch_everything()
+
+    [(_, mail)] = sink.mails
+    assert mail["Subject"] == "Hello Ada"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert "/u/" in mail["List-Unsubscribe"]
+    html = mail.get_body(("html",)).get_content()
+    text = mail.get_body(("plain",)).get_content()
+    assert "Hello Ada" in html
+    assert "Hello Ada" in text
+    assert "/c/" in text
+    assert "https://brand.example/new" not in text
+
+
+def test_consent_revoked_after_planning_stops_the_message(sink):
+    customer = make_customer(email="ada@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    record_consent(customer.pk, channel="email", state="revoked", source="phone call")
+
+    dispatch_everything()
+
+    assert sink.mails == []
+    assert outcome(campaign.messages.get()) == ("suppressed", "revoked")
+
+
+def test_an_address_that_does_not_exist_is_never_written_to_again(sink):
+    make_customer(email="gone@x.example", consents=("email",))
+    first = launch(make_campaign())
+    dispatch_everything()
+    assert outcome(first.messages.get()) == ("bounced", "bad_address")
+    assert Suppression.objects.get().reason == "bounced"
+
+    second = launch(make_campaign())
+    dispatch_everything()
+    assert outcome(second.messages.get()) == ("suppressed", "suppressed")
+
+
+def test_a_server_that_is_busy_gets_the_mail_later(sink):
+    make_customer(email="ada@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    sink.refuse_everything = True
+    dispatch_everything()
+    assert outcome(campaign.messages.get()) == ("planned", "provider_error")
+
+    sink.refuse_everything = False
+    campaign.messages.update(due_at="2020-01-01T00:00Z")
+    dispatch_everything()
+    assert outcome(campaign.messages.get()) == ("sent", "")
