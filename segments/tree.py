@@ -559,7 +559,7 @@ def _plain(detail: ErrorDetails) -> str:
         return _("is not part of this condition.")
     if kind.startswith("int"):
         return _("must be a whole number.")
-    if kind.startswith("decimal"):
+    if kind.startswith("decimal") or kind == "finite_number":
         return _("must be a number of at most 12 digits and 6 decimals.")
     if kind.startswith("date"):
         return _("must be a day like 2026-01-31.")
