@@ -1,5 +1,8 @@
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.views.decorators.http import require_POST
+from django.views.i18n import set_language
 
 from .navigation import navigation_for
 from .policy import public, signed_in
@@ -11,6 +14,23 @@ def start(request: HttpRequest) -> HttpResponse:
     navigation = navigation_for(request)
     first = navigation[0]["items"][0]["url"]  # type: ignore[index]
     return HttpResponseRedirect(first)
+
+
+@public
+@require_POST
+def switch_language(request: HttpRequest) -> HttpResponse:
+    """Speak another language from now on, for whoever is signed in also in the next browser."""
+    user, language = request.user, request.POST.get("language")
+    if user.is_authenticated and language in dict(settings.LANGUAGES):
+        user.language = language
+        user.save(update_fields=["language"])
+    return set_language(request)
+
+
+@public
+def closed(request: HttpRequest) -> HttpResponse:
+    """A page of the sign-in library this house does not offer."""
+    raise Http404
 
 
 @public
