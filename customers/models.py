@@ -47,7 +47,8 @@ class CustomerQuerySet(models.QuerySet["Customer"]):
 
 
 @pghistory.track(
-    pghistory.UpdateEvent(),  # Inserts are in the event log; a million imported rows stay cheap.
+    # Inserts are in the event log, so a million imported rows stay cheap; the old row says what it was.
+    pghistory.UpdateEvent(row=pghistory.Old),
     pghistory.DeleteEvent(),
     exclude=["updated_at", "last_seen_at"],
     model_name="CustomerHistory",
