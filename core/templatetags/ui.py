@@ -33,6 +33,26 @@ CHANNEL_ICONS = {
     "social": "heart",
     "ads": "target",
 }
+# What stands in a User-Agent header, and what it means; the first hit wins.
+BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("CriOS/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 
 
 @register.simple_tag
@@ -50,9 +70,7 @@ def icon(name: str, size: int | None = None, label: str = "") -> SafeString:
 
 
 @register.simple_tag
-def sparkline(
-    values: Sequence[float], width: int = 76, height: int = 30, css_class: str = ""
-) -> SafeString:
+def sparkline(values: Sequence[float], width: int = 76, height: int = 30, css_class: str = "") -> SafeString:
     """Draw a series as a small line: no script, follows the text's colour, prints. Needs two values."""
     numbers = [float(value) for value in values]
     if len(numbers) < 2:
@@ -125,9 +143,7 @@ def ago(moment: datetime | None) -> str:
         return gettext("just now")
     if seconds >= 7 * 86_400:
         return date_format(timezone.localtime(moment), "SHORT_DATE_FORMAT")
-    return format_timedelta(
-        elapsed, add_direction=True, format="short", threshold=1, locale=_locale()
-    )
+    return format_timedelta(elapsed, add_direction=True, format="short", threshold=1, locale=_locale())
 
 
 @register.filter
@@ -161,6 +177,14 @@ def hue(name: object) -> int:
 def channel_icon(channel: str) -> str:
     """The icon of a channel, or of a place where people buy."""
     return CHANNEL_ICONS.get(str(channel), "send")
+
+
+@register.filter
+def browser_name(user_agent: str) -> str:
+    """Name the browser and the system of a User-Agent header, as far as people care."""
+    browser = next((name for mark, name in BROWSERS if mark in user_agent), gettext("Browser"))
+    system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
+    return f"{browser}, {system}" if system else browser
 
 
 @register.filter

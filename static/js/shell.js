@@ -215,6 +215,11 @@ function letGo(item) {
 document.addEventListener("toast", (event) => toast(event.detail));
 document.addEventListener("announce", (event) => say(event.detail.text ?? event.detail.value));
 
+document.addEventListener("allauth.error", (event) => {
+  event.preventDefault();
+  toast({ text: texts.passkey, kind: "warning" });
+});
+
 for (const item of region.querySelectorAll(".toast")) letGo(item);
 const greetings = [...region.querySelectorAll(".toast > span")].map((span) => span.textContent);
 if (greetings.length) setTimeout(() => say(greetings.join(". ")), 400);
