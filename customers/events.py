@@ -7,6 +7,7 @@ Commerce names follow Segment's e-commerce vocabulary
 from typing import Final
 
 ORDER_COMPLETED: Final = "Order Completed"
+ORDER_UPDATED: Final = "Order Updated"
 PRODUCT_VIEWED: Final = "Product Viewed"
 CART_UPDATED: Final = "Cart Updated"
 STORE_VISITED: Final = "Store Visited"
