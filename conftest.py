@@ -14,8 +14,7 @@ os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves;
 from omnicrm import embedded
 
 os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
-embedded.start_postgres_unless_configured()
-embedded.start_valkey_unless_configured()
+embedded.start()
 # Parallel test processes share one Valkey, each in a database of its own.
 worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["REDIS_URL"] = f"{embedded.redis_url()}?db={worker}"

