@@ -1,10 +1,12 @@
 from typing import Any, ClassVar
 
 import pghistory
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -50,6 +52,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
 
     class Meta:
+        verbose_name = _("colleague")
+        verbose_name_plural = _("colleagues")
         permissions = [("view_history", "Can see who changed what")]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="user_email_once"),
@@ -66,15 +70,38 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.role == Role.ADMINISTRATOR
 
     @property
+    def is_administrator(self) -> bool:
+        """Whether this person may do everything, here and now."""
+        return self.is_active and self.role == Role.ADMINISTRATOR
+
+    @property
     def is_store_bound(self) -> bool:
         """Whether this person sees only what belongs to their stores."""
         return self.role in STORE_ROLES
+
+    def get_absolute_url(self) -> str:
+        return reverse("core:colleague", args=[self.pk])
 
     def get_full_name(self) -> str:
         return self.name
 
     def get_short_name(self) -> str:
         return self.name.split(" ")[0]
+
+
+@pghistory.track(
+    pghistory.InsertEvent(),
+    pghistory.DeleteEvent(),
+    fields=["user", "type"],
+    model_name="SecondFactorHistory",
+)
+class SecondFactor(Authenticator):
+    """What proves who somebody is beside the password; the sign-in library's rows, here for their history."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("second factor")
+        verbose_name_plural = _("second factors")
 
 
 class Cursor(models.Model):

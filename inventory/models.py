@@ -1,5 +1,6 @@
 from typing import TYPE_CHECKING, ClassVar
 
+import pghistory
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,7 @@ class StoreQuerySet(models.QuerySet["Store"]):
         return self.filter(staff=user) if user.is_store_bound else self
 
 
+@pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), model_name="StoreHistory")
 class Store(models.Model):
     """A shop the retailer runs."""
 
@@ -27,7 +29,19 @@ class Store(models.Model):
     objects: ClassVar[StoreQuerySet] = StoreQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        verbose_name = _("store")
+        verbose_name_plural = _("stores")
         ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
+
+
+@pghistory.track(pghistory.InsertEvent(), pghistory.DeleteEvent(), model_name="WorkplaceHistory")
+class Workplace(Store.staff.through):  # type: ignore[name-defined, misc]
+    """That a colleague works in a store and so sees its customers; here for its history."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("workplace")
+        verbose_name_plural = _("workplaces")
