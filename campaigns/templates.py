@@ -64,6 +64,10 @@ class Template:
         found = self._parsed.analyze(include_partials=False).globals
         return {".".join(map(str, use.segments)) for uses in found.values() for use in uses}
 
+    def filters(self) -> set[str]:
+        """The filters it applies: {'default'}."""
+        return set(self._parsed.analyze(include_partials=False).filters)
+
     def render(self, values: Mapping[str, object]) -> str:
         """The text for one person; raises TemplateProblem, never returns half a text."""
         try:
@@ -73,8 +77,15 @@ class Template:
 
 
 def check(source: str) -> None:
-    """Refuse what does not parse or reads a variable off the allowlist; raises TemplateProblem."""
-    for name in sorted(Template(source).variables()):
+    """Refuse what does not parse or uses a name off the allowlist; raises TemplateProblem."""
+    template = Template(source)
+    for name in sorted(template.filters() - FILTERS):
+        raise TemplateProblem(
+            _("“{name}” is not a filter. You can use: {names}.").format(
+                name=name, names=", ".join(sorted(FILTERS))
+            )
+        )
+    for name in sorted(template.variables()):
         if name not in VARIABLES and not name.startswith(f"{TRAITS}."):
             raise TemplateProblem(
                 _("“{name}” is not a variable. You can use: {names}.").format(

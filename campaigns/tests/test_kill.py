@@ -37,7 +37,8 @@ WITH person AS (
     INSERT INTO customers_identifier (customer_id, kind, value)
     SELECT id, 'email', 'person' || id || '@x.example' FROM person
 )
-INSERT INTO customers_consentevent (customer_id, channel, purpose, state, source, wording, evidence, effective_at)
+INSERT INTO customers_consentevent
+    (customer_id, channel, purpose, state, source, wording, evidence, effective_at)
 SELECT id, 'email', 'marketing', 'granted', 'test form', '', 'test', now() FROM person
 """
 

@@ -1,0 +1,97 @@
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils.timezone import now
+
+from campaigns import conversions, dispatch, reports
+from campaigns.models import Conversion, Message, SandboxText
+from campaigns.tests.factories import launch, make_campaign
+from customers.models import Event, Suppression
+from customers.tests.factories import make_customer, make_event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def text_to(number: str) -> Message:
+    make_customer(phone=number, consents=("sms",))
+    campaign = launch(make_campaign(channels=("sms",)))
+    while dispatch.dispatch_batch(owner=uuid4()):
+        pass
+    SandboxText.objects.update(report_at=now())
+    return campaign.messages.get()
+
+
+def test_a_text_is_delivered_when_its_report_arrives():
+    message = text_to("+393331234567")
+    assert message.status == "sent"
+    assert reports.collect_sandbox_reports() == 1
+    message.refresh_from_db()
+    assert message.status == "delivered"
+    assert Event.objects.filter(name="Message Delivered").count() == 1
+    assert reports.collect_sandbox_reports() == 0
+
+
+def test_a_bounced_number_is_suppressed():
+    message = text_to("+393331230001")
+    reports.collect_sandbox_reports()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == ("bounced", "bad_address")
+    assert Suppression.objects.get().channel == "sms"
+
+
+def test_a_status_never_goes_backwards_however_often_reports_come():
+    message = text_to("+393331234567")
+    report = [(message.pk, message.provider_ref, "delivered")]
+    assert [reports.receive(report) for _ in range(46)] == [1] + [0] * 45
+    assert reports.receive([(message.pk, message.provider_ref, "bounced")]) == 0
+    message.refresh_from_db()
+    assert message.status == "delivered"
+
+
+def test_an_answer_that_got_lost_parks_the_text_until_its_report_comes():
+    message = text_to("+393331230003")
+    assert message.status == "sending"
+    Message.objects.update(lease_until=now() - timedelta(seconds=1))
+    dispatch.recover_leases()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == ("unknown", "no_answer")
+    assert SandboxText.objects.count() == 1
+
+    reports.collect_sandbox_reports()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == ("delivered", "")
+
+
+def test_a_provider_in_trouble_is_asked_again_later_and_then_given_up():
+    message = text_to("+393331230000")
+    assert (message.status, message.reason, message.attempts) == ("planned", "provider_error", 1)
+    assert message.due_at > now()
+    for _ in range(dispatch.MAX_ATTEMPTS):
+        Message.objects.update(due_at=now())
+        dispatch.dispatch_batch(owner=uuid4())
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == ("failed", dispatch.MAX_ATTEMPTS)
+    assert "503" in message.detail
+
+
+def test_an_order_is_credited_to_the_last_message_before_it():
+    customer = make_customer(phone="+393331234567", consents=("sms",))
+    older, newer = launch(make_campaign(channels=("sms",))), launch(make_campaign(channels=("sms",)))
+    while dispatch.dispatch_batch(owner=uuid4()):
+        pass
+    Message.objects.filter(campaign=older).update(sent_at=now() - timedelta(days=2))
+    Message.objects.filter(campaign=newer).update(sent_at=now() - timedelta(days=1))
+    order = {"properties": {"total_minor": 4990, "currency": "EUR"}}
+    make_event(customer, "Order Completed", at=now(), **order)
+    make_event(customer, "Order Completed", at=now() - timedelta(days=1, hours=1), **order)
+    make_event(customer, "Order Completed", at=now() - timedelta(days=3), **order)
+    make_event(customer, "Order Completed", at=now() + timedelta(days=8), **order)
+
+    while conversions.follow_orders():
+        pass
+
+    credited = Conversion.objects.order_by("occurred_at").values_list("campaign", "revenue_minor")
+    assert list(credited) == [(older.pk, 4990), (newer.pk, 4990)]
+    Conversion.objects.all().delete()
+    assert conversions.follow_orders() == 0
