@@ -1,8 +1,11 @@
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 import pghistory
 from django.conf import settings
 from django.db import models
+from django.db.models import F, Func, JSONField, Q, Value
+from django.db.models.functions import Greatest
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
@@ -19,6 +22,24 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 
     def active(self) -> "SegmentQuerySet":
         return self.filter(archived_at=None)
+
+    def naming(self, segment_id: int) -> "SegmentQuerySet":
+        """Segments whose rules name this one, however deep."""
+        return self.filter(
+            Func(
+                F("definition"),
+                Value('$.** ? (@.type == "segment" && @.segment == $id)'),
+                Value({"id": segment_id}, JSONField()),
+                template="jsonb_path_exists(%(expressions)s)",
+                output_field=models.BooleanField(),
+            )
+        )
+
+    def stale(self, since: datetime) -> "SegmentQuerySet":
+        """Active segments not counted, and not tried in vain, since then; the longest waiting first."""
+        tried = Greatest("counted_at", "count_failed_at")  # Ignores the one that is NULL.
+        stale = self.active().alias(tried_at=tried).filter(Q(tried_at=None) | Q(tried_at__lt=since))
+        return stale.order_by(F("tried_at").asc(nulls_first=True), "pk")
 
 
 @pghistory.track(
@@ -43,6 +64,7 @@ class Segment(models.Model):
     reachable = models.JSONField(default=dict, help_text="Channel to number of people reachable by it.")
     counted_at = models.DateTimeField(null=True)
     count_ms = models.IntegerField(null=True, help_text="What the count cost, in milliseconds.")
+    count_failed_at = models.DateTimeField(null=True, help_text="The last count that ran out of time.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=now)
     updated_at = models.DateTimeField(auto_now=True)
@@ -55,6 +77,16 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_list(self) -> bool:
+        return self.kind == self.Kind.LIST
+
+    @property
+    def has_timed_out(self) -> bool:
+        """Whether the latest attempt to count it ran out of time."""
+        failed = self.count_failed_at
+        return failed is not None and (self.counted_at is None or failed > self.counted_at)
 
 
 class ListMember(models.Model):

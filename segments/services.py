@@ -1,0 +1,299 @@
+"""What may be done to a segment. Questions that change nothing are in `questions`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pghistory
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from core.errors import DomainError
+from customers.addresses import InvalidIdentifier, normalise_email, normalise_phone
+from customers.models import Customer, Identifier
+
+from . import questions
+from . import tree as t
+from .compiler import Compiler
+from .models import ListMember, Segment
+
+if TYPE_CHECKING:
+    from core.models import User
+
+MAX_PASTED = 10_000
+
+
+@transaction.atomic
+def create_segment(
+    *,
+    name: str,
+    description: str = "",
+    kind: str = Segment.Kind.RULES,
+    definition: Any = None,
+    by: "User | None",
+) -> Segment:
+    """A new segment; by rules it needs a definition, a fixed list starts empty.
+
+    Raises TreeError when the definition is refused, DomainError when the name is taken.
+    """
+    segment = Segment(name=name.strip(), description=description.strip(), kind=kind, created_by=by)
+    if not segment.is_list:
+        segment.definition = _checked(segment, definition)
+    return _saved(segment, by)
+
+
+@transaction.atomic
+def update_segment(
+    segment_id: int, *, name: str, description: str = "", definition: Any = None, by: "User | None"
+) -> Segment:
+    """Rename and, for rules, redefine; a changed definition makes the stored count void."""
+    segment = Segment.objects.select_for_update().get(pk=segment_id)
+    _refuse_archived(segment)
+    segment.name, segment.description = name.strip(), description.strip()
+    if not segment.is_list:
+        kept = _checked(segment, definition)
+        if kept != segment.definition:
+            segment.definition = kept
+            _forget_count(segment)
+    return _saved(segment, by)
+
+
+@transaction.atomic
+def duplicate_segment(segment_id: int, *, by: "User | None") -> Segment:
+    """A copy under a free name; of a list, with its people."""
+    original = Segment.objects.select_for_update().get(pk=segment_id)
+    copy = Segment(
+        name=_free_name(original.name),
+        description=original.description,
+        kind=original.kind,
+        definition=original.definition,
+        created_by=by,
+    )
+    _saved(copy, by)
+    people = original.members.values_list("pk", flat=True)
+    ListMember.objects.bulk_create(
+        (ListMember(segment=copy, customer_id=pk, added_by=by) for pk in people), batch_size=5000
+    )
+    return copy
+
+
+@transaction.atomic
+def archive_segment(segment_id: int, *, by: "User | None") -> Segment:
+    """Put a segment away; refused while another active segment names it."""
+    segment = Segment.objects.select_for_update().get(pk=segment_id)
+    users = [f"“{one.name}”" for one in Segment.objects.active().naming(segment_id).exclude(pk=segment_id)]
+    if users:
+        raise DomainError(
+            _("“{name}” is used by {segments}. Change them first.").format(
+                name=segment.name, segments=", ".join(users)
+            )
+        )
+    segment.archived_at = segment.archived_at or now()
+    return _saved(segment, by)
+
+
+@transaction.atomic
+def restore_segment(segment_id: int, *, by: "User | None") -> Segment:
+    """Take a segment out of the archive."""
+    segment = Segment.objects.select_for_update().get(pk=segment_id)
+    segment.archived_at = None
+    return _saved(segment, by)
+
+
+# --- fixed lists ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Added:
+    """What became of a paste: how many people are new on the list, how many were there already, and what
+    was written that is nobody (`unknown`) or more than one person (`ambiguous`)."""
+
+    added: int = 0
+    already: int = 0
+    unknown: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
+
+
+@transaction.atomic
+def add_members(
+    segment_id: int, *, pasted: str = "", customer_ids: Iterable[int] = (), by: "User | None"
+) -> Added:
+    """Add people to a fixed list by ids, or by identifiers separated by lines, commas or semicolons."""
+    segment = _list(segment_id)
+    outcome = Added()
+    wanted = set(customer_ids) | _found(pasted, outcome)
+    people = set(Customer.objects.current().filter(pk__in=wanted).values_list("pk", flat=True))
+    present = set(
+        ListMember.objects.filter(segment=segment, customer__in=people).values_list("customer", flat=True)
+    )
+    ListMember.objects.bulk_create(
+        (ListMember(segment=segment, customer_id=pk, added_by=by) for pk in sorted(people - present)),
+        batch_size=5000,
+    )
+    outcome.added, outcome.already = len(people - present), len(present)
+    if outcome.added:
+        _forget_count(segment)
+        segment.save(update_fields=["match_count", "reachable", "counted_at", "count_ms", "updated_at"])
+    return outcome
+
+
+@transaction.atomic
+def remove_members(segment_id: int, *, customer_ids: Iterable[int]) -> int:
+    """Take people off a fixed list; returns how many were on it."""
+    segment = _list(segment_id)
+    removed, _models = ListMember.objects.filter(segment=segment, customer__in=list(customer_ids)).delete()
+    if removed:
+        _forget_count(segment)
+        segment.save(update_fields=["match_count", "reachable", "counted_at", "count_ms", "updated_at"])
+    return removed
+
+
+def _list(segment_id: int) -> Segment:
+    """The list, locked: two people adding at once do not trip over each other."""
+    segment = Segment.objects.select_for_update().get(pk=segment_id)
+    _refuse_archived(segment)
+    if not segment.is_list:
+        raise DomainError(_("“{name}” finds its people by rules.").format(name=segment.name))
+    return segment
+
+
+def _found(pasted: str, outcome: Added) -> set[int]:
+    """The customers behind pasted identifiers; what finds nobody or several goes to the outcome."""
+    written = list(dict.fromkeys(part.strip() for part in re.split(r"[\n\r,;\t]+", pasted) if part.strip()))
+    if len(written) > MAX_PASTED:
+        raise DomainError(_("Paste at most {limit} identifiers at once.").format(limit=MAX_PASTED))
+    meant = {one: _candidates(one) for one in written}
+    values = {value for candidates in meant.values() for _kind, value in candidates}
+    owners: dict[str, list[tuple[str, int]]] = {}
+    for kind, value, owner in (
+        Identifier.objects.filter(value__in=values, customer__in=Customer.objects.current())
+        .values_list("kind", "value", "customer")
+        .iterator()
+    ):
+        owners.setdefault(value, []).append((kind, owner))
+    people: set[int] = set()
+    for one, candidates in meant.items():
+        found = {owner for kind, value in candidates for k, owner in owners.get(value, []) if kind in ("", k)}
+        if len(found) == 1:
+            people |= found
+        else:
+            (outcome.ambiguous if found else outcome.unknown).append(one)
+    return people
+
+
+def _candidates(written: str) -> list[tuple[str, str]]:
+    """(kind, value) pairs what somebody wrote may stand for; an empty kind is any."""
+    if "\x00" in written or len(written) > 254:
+        return []
+    candidates = [("", written)]
+    try:
+        if "@" in written:
+            candidates.append((Identifier.Kind.EMAIL, normalise_email(written)))
+        elif re.fullmatch(r"\+?[\d ()./-]{6,25}", written):
+            candidates.append((Identifier.Kind.PHONE, normalise_phone(written)))
+    except InvalidIdentifier:
+        pass
+    return candidates
+
+
+# --- counts ---------------------------------------------------------------------------------------
+
+
+def count_segment(segment_id: int) -> Segment:
+    """Count a segment and keep the figures with their time and cost; safe to run twice.
+
+    Figures of a definition that was changed meanwhile are dropped. Raises TooSlow, which is remembered,
+    or TreeError when it contains itself.
+    """
+    segment = Segment.objects.get(pk=segment_id)
+    this = Segment.objects.filter(pk=segment_id)
+    try:
+        measured = questions.measure(questions.in_segment(segment_id))
+    except questions.TooSlow:
+        this.update(count_failed_at=now())
+        raise
+    this.filter(definition=segment.definition).update(
+        match_count=measured.matches,
+        reachable=measured.reachable,
+        count_ms=measured.ms,
+        counted_at=now(),
+        count_failed_at=None,
+    )
+    segment.refresh_from_db()
+    return segment
+
+
+def recount_stale(*, minutes: int, limit: int) -> int:
+    """Recount segments whose figures are older; returns how many. What cannot be counted is left as it is."""
+    counted = 0
+    for segment in Segment.objects.stale(now() - timedelta(minutes=minutes))[:limit]:
+        try:
+            count_segment(segment.pk)
+            counted += 1
+        except Segment.DoesNotExist:  # Deleted since the list was read.
+            continue
+        except questions.TooSlow:
+            continue
+        except t.TreeError:
+            Segment.objects.filter(pk=segment.pk).update(count_failed_at=now())
+    return counted
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def _checked(segment: Segment, definition: Any) -> dict[str, Any]:
+    """The definition as it is kept: well formed, naming active segments only, and never itself."""
+    tree = t.parse_tree(definition)
+    named = t.segments_in(tree)
+    # Locked, so that none is archived while this one starts to name it.
+    used = list(Segment.objects.select_for_update().filter(pk__in=named).order_by("pk"))
+    if len(used) < len(named):
+        raise t.TreeError.at_top(_("A segment it uses no longer exists."))
+    for one in used:
+        if one.archived_at and one.pk != segment.pk:
+            raise t.TreeError.at_top(_("“{name}” is in the archive.").format(name=one.name))
+    kept = t.dump_tree(tree)
+    if segment.pk:
+        as_changed = Segment(pk=segment.pk, name=segment.name, kind=segment.kind, definition=kept)
+        compiler = Compiler(now(), segments={segment.pk: as_changed})
+        compiler.expression(questions.in_segment(segment.pk))
+    else:
+        Compiler(now()).expression(tree)
+    return kept
+
+
+def _saved(segment: Segment, by: "User | None") -> Segment:
+    if not segment.name:
+        raise DomainError(_("A segment needs a name."))
+    try:
+        with transaction.atomic(), pghistory.context(user=by.pk if by else None):
+            segment.save()
+    except IntegrityError as error:
+        raise DomainError(
+            _("There is already a segment called “{name}”.").format(name=segment.name)
+        ) from error
+    return segment
+
+
+def _refuse_archived(segment: Segment) -> None:
+    if segment.archived_at:
+        raise DomainError(_("“{name}” is in the archive.").format(name=segment.name))
+
+
+def _forget_count(segment: Segment) -> None:
+    segment.match_count, segment.reachable = None, {}
+    segment.counted_at = segment.count_ms = segment.count_failed_at = None
+
+
+def _free_name(name: str) -> str:
+    copy = _("Copy of {name}").format(name=name)[:110]
+    taken = set(Segment.objects.filter(name__startswith=copy).values_list("name", flat=True))
+    number, free = 1, copy
+    while free in taken:
+        number += 1
+        free = f"{copy} {number}"
+    return free
