@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -9,11 +10,13 @@ from django.utils.translation import gettext as _
 from customers.models import Channel
 
 from .models import Campaign, Content
+from .rendering import compile_parts
 from .templates import TemplateProblem, check
 
 GOAL, AUDIENCE, CONTENT, SCHEDULE = "goal", "audience", "content", "schedule"
 GMAIL_CLIPS_AT = 102_000  # Bytes of HTML.
 SUBJECT_WARNS_AT = 60
+TEXTS = ("subject", "preheader", "heading", "body", "button_label")
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,8 @@ def _coverage_problems(campaign: Campaign, contents: list[Content]) -> Iterator[
 
 def _content_problems(content: Content) -> Iterator[Problem]:
     where = f"{content.get_channel_display()} · {content.language.upper()}"
-    for name in ("subject", "preheader", "heading", "body", "button_label"):
-        try:
-            check(getattr(content, name))
-        except TemplateProblem as problem:
-            yield Problem(CONTENT, f"{where}: {problem}")
+    unreadable = list(_template_problems(content, where))
+    yield from unreadable or _layout_problems(content, where)
     if content.sender.channel != content.channel or content.sender.brand_id != content.campaign.brand_id:
         yield Problem(CONTENT, _("{where}: choose a sender of this brand.").format(where=where))
     if not content.body.strip():
@@ -78,6 +78,28 @@ def _content_problems(content: Content) -> Iterator[Problem]:
             _("{where}: add {variable} so that people can stop your messages.").format(
                 where=where, variable="{{ unsubscribe_url }}"
             ),
+            blocks=False,
+        )
+
+
+def _template_problems(content: Content, where: str) -> Iterator[Problem]:
+    for name in TEXTS:
+        try:
+            check(getattr(content, name))
+        except TemplateProblem as problem:
+            yield Problem(CONTENT, f"{where}: {problem}")
+
+
+def _layout_problems(content: Content, where: str) -> Iterator[Problem]:
+    try:
+        html = compile_parts(content, {}).html
+    except TemplateProblem as problem:
+        yield Problem(CONTENT, f"{where}: {problem}")
+        return
+    if len(html.encode()) > GMAIL_CLIPS_AT:
+        yield Problem(
+            CONTENT,
+            _("{where}: Gmail cuts a mail this long before its end.").format(where=where),
             blocks=False,
         )
 
@@ -98,5 +120,7 @@ def _email_problems(content: Content, where: str) -> Iterator[Problem]:
 
 
 def _schedule_problems(campaign: Campaign) -> Iterator[Problem]:
+    if campaign.is_editable and campaign.send_at and campaign.send_at < now() - timedelta(minutes=1):
+        yield Problem(SCHEDULE, _("The chosen time has passed: it would be sent at once."), blocks=False)
     if campaign.expires_at and campaign.expires_at <= max(campaign.send_at or now(), now()):
         yield Problem(SCHEDULE, _("The campaign would expire before it is sent."))

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from email.utils import formataddr
 from functools import lru_cache
 from html import unescape
+from secrets import token_hex
 from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import translation
+from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
 from mjml import mjml2html
 
@@ -19,11 +21,16 @@ from customers.models import Channel, Customer
 
 from . import tokens
 from .models import Brand, Content, Link, Message
-from .templates import TRAITS, compiled
+from .templates import TRAITS, TemplateProblem, compiled
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
-_HREF = re.compile(r'href="(https?://[^"]+)"')
-_URL = re.compile(r"https?://[^\s<>\"'{}]+[^\s<>\"'{}.,;:!?)]")
+_UNSUBSCRIBE = re.compile(r"\{\{-?\s*unsubscribe_url\s*-?\}\}")
+_HREF = re.compile(r'href="([^"]+)"')
+_LIQUID_IN_URL = r"\{\{[^{}]*\}\}|\{%[^{}]*%\}"
+# An address up to the punctuation after it. One that varies by person is matched whole and not tracked.
+_URL = re.compile(rf"https?://(?:{_LIQUID_IN_URL}|[^\s<>\"'{{}}])*(?:{_LIQUID_IN_URL}|[^\s<>\"'{{}}.,;:!?)])")
+# What XML 1.0 has no place for.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": True}).enable("linkify")
 
 
@@ -179,10 +186,12 @@ def compile_parts(content: Content, links: Mapping[str, int]) -> Compiled:
 
 
 def links_in(content: Content) -> set[str]:
-    """The addresses a content leads to."""
+    """The addresses a content leads everybody to; those with a variable inside differ and are not tracked."""
     if content.channel == Channel.EMAIL:
-        return {unescape(url) for url in _HREF.findall(_email_html(content, {}))}
-    return set(_URL.findall(_LIQUID.sub("", content.body)))
+        found = {unescape(url) for url in _HREF.findall(_email_html(content, {}))}
+    else:
+        found = set(_URL.findall(content.body))
+    return {url for url in found if url.startswith(("https://", "http://")) and "{" not in url}
 
 
 def _email_html(content: Content, links: Mapping[str, int]) -> str:
@@ -201,9 +210,13 @@ def _email_html(content: Content, links: Mapping[str, int]) -> str:
                 "unsubscribe_url": masked("{{ unsubscribe_url }}"),
             },
         )
-    html = mjml2html(source, fonts={})
+    try:
+        html = mjml2html(_UNPRINTABLE.sub("", source), fonts={})
+    except ValueError as error:  # Nothing we know of leads here; a preview must still be an answer.
+        raise TemplateProblem(_("The mail cannot be laid out: {reason}.").format(reason=error)) from error
 
     def tracked(match: re.Match[str]) -> str:
+        masked.check_address(match[1])
         link = links.get(unescape(match[1]))
         return f'href="{{{{ link_{link} }}}}"' if link else match[0]
 
@@ -237,7 +250,7 @@ def _track_text(text: str, links: Mapping[str, int]) -> str:
 
 def _plain(markdown: str) -> str:
     """What a marketer wrote, without its markup: `[our shop](https://…)` reads `our shop (https://…)`."""
-    text = re.sub(r"\[([^\]]+)\]\((https?://[^)\s]+)\)", r"\1 ( \2 )", markdown)
+    text = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", r"\1 ( \2 )", markdown)
     return re.sub(r"(\*\*|__)(.+?)\1", r"\2", text)
 
 
@@ -247,17 +260,26 @@ def _one_line(text: str) -> str:
 
 
 class _Mask:
-    """Carries Liquid through Markdown and MJML untouched: each piece travels as one private character."""
+    """Carries Liquid through Markdown, MJML and addresses untouched: each piece travels as one odd word."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        nonce = token_hex(4)  # Nobody can write the word by hand.
+        self._word = f"lq{nonce}n%dq"
+        self._words = re.compile(rf"lq{nonce}n(\d+)q")
 
     def __call__(self, source: str) -> str:
         return _LIQUID.sub(self._hide, source)
 
     def restore(self, text: str) -> str:
-        return re.sub("\ue000(\\d+)\ue001", lambda match: self._pieces[int(match[1])], text)
+        return self._words.sub(lambda match: self._pieces[int(match[1])], text)
+
+    def check_address(self, address: str) -> None:
+        """Refuse an address that is whatever a variable says; raises TemplateProblem."""
+        begins = self._words.match(address)
+        if begins and not _UNSUBSCRIBE.fullmatch(self._pieces[int(begins[1])]):
+            raise TemplateProblem(_("A link's address must begin with https://, not with a variable."))
 
     def _hide(self, match: re.Match[str]) -> str:
         self._pieces.append(match[0])
-        return f"\ue000{len(self._pieces) - 1}\ue001"
+        return self._word % (len(self._pieces) - 1)
