@@ -4,6 +4,8 @@ Rows are read in (time, kind, id) order, latest first, and a page ends with a po
 A row holds one side of a change; the other side is its neighbour among the rows of the same object.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -63,7 +65,7 @@ class Position:
         return f"{self.at.isoformat()}~{self.kind}~{self.row}"
 
     @classmethod
-    def parse(cls, text: str) -> "Position | None":
+    def parse(cls, text: str) -> Position | None:
         """What `str` wrote; None for anything else."""
         parts = text.split("~")
         try:
@@ -75,7 +77,7 @@ class Position:
         return cls(at, parts[1], row)
 
 
-def acting(by: "User") -> AbstractContextManager[Any]:
+def acting(by: User) -> AbstractContextManager[Any]:
     """Note this person beside every change made inside, also where there is no request."""
     return pghistory.context(user=by.pk)
 
@@ -97,7 +99,7 @@ def kind_name(kind: str) -> str:
 
 def read_history(
     *,
-    reader: "User",
+    reader: User,
     kind: str = "",
     pk: int | None = None,
     who: str = "",
@@ -224,7 +226,7 @@ def _fields(table: type[models.Model]) -> list[models.Field[Any, Any]]:
     return [f for f in table._meta.fields if not f.name.startswith("pgh_") and f.name != "id"]
 
 
-def _entry(row: dict[str, Any], names: Names, reader: "User") -> Entry:
+def _entry(row: dict[str, Any], names: Names, reader: User) -> Entry:
     table = kinds()[row["kind"]]
     before, after = _sides(row, table)
     changes = _changes(table, before, after, names)
@@ -257,7 +259,7 @@ def _action(label: str) -> str:
 
 
 def _thing(
-    table: type[models.Model], values: dict[str, Any], pk: Any, names: Names, reader: "User"
+    table: type[models.Model], values: dict[str, Any], pk: Any, names: Names, reader: User
 ) -> dict[str, str]:
     """The name of the thing as it was, and its address if the reader may go there."""
     tracked = table.pgh_tracked_model  # type: ignore[attr-defined]
