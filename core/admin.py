@@ -7,8 +7,6 @@ from django.http import HttpRequest
 
 from .models import User
 
-admin.site.site_title = admin.site.site_header = "OmniCRM"
-
 
 @admin.register(User)
 class UserAdmin(admin.ModelAdmin):

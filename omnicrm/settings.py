@@ -40,7 +40,7 @@ INSTALLED_APPS = [
     "customers",
     "inventory",
     "core",
-    "django.contrib.admin",
+    "omnicrm.apps.SupportConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
