@@ -15,7 +15,6 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from campaigns.dispatch import WINDOW
 from campaigns.models import Campaign, Message
 from campaigns.tests.factories import launch, make_campaign
 from omnicrm import embedded
@@ -25,6 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("
 PEOPLE = 2000
 KILLS = 3
 WORKERS = 2
+IN_DOUBT = 8  # Messages a killed worker may have sent without our knowing.
 BROKER_DATABASE = 15
 
 _CROWD = """
@@ -125,7 +125,7 @@ def test_workers_killed_at_random_forget_nobody(sink, environment, flush_broker,
 
     copies = Counter(sink.addresses)
     assert set(copies) == wanted
-    assert sum(copies.values()) - PEOPLE <= WINDOW * WORKERS * KILLS
+    assert sum(copies.values()) - PEOPLE <= IN_DOUBT * WORKERS * KILLS
     assert not Message.objects.exclude(status="sent").exists()
     ids = Counter(mail["Message-ID"] for _, mail in sink.mails)
     assert len(ids) == PEOPLE, "A repeat carries the id of the first copy."

@@ -1,3 +1,4 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -12,6 +13,7 @@ from campaigns.models import Campaign, Message
 from campaigns.tests.factories import launch, make_brand, make_campaign
 from core.errors import DomainError
 from core.tests.factories import make_user
+from customers.services import record_consent
 from customers.tests.factories import make_customer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,6 +62,43 @@ def test_many_dispatchers_send_each_message_once(sink):
     assert sum(in_threads(work, 4)) == 60
     assert sorted(sink.addresses) == sorted(set(sink.addresses))
     assert len(sink.addresses) == 60
+
+
+def wait_for_a_blocked_query() -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                "AND datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise AssertionError("The fence did not wait for the consent being withdrawn.")
+
+
+def test_a_message_fenced_while_its_consent_is_withdrawn_waits_and_stays():
+    make_crowd(1)
+    campaign = launch(make_campaign())
+    owner = uuid4()
+    [ids] = dispatch.claim(owner, 10).values()
+
+    def fence() -> list[int]:
+        try:
+            return dispatch.fence(owner, ids)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            record_consent(
+                campaign.messages.get().customer_id, channel="email", state="revoked", source="call"
+            )
+            fenced = pool.submit(fence)
+            wait_for_a_blocked_query()
+        assert fenced.result() == []
+    assert campaign.messages.get().reason == "revoked"
 
 
 def test_a_campaign_is_not_sent_before_its_hour():
