@@ -1,17 +1,23 @@
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pghistory.middleware
+from allauth.account.adapter import get_adapter
 from allauth.mfa.utils import is_mfa_enabled
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 from django_structlog.middlewares import RequestMiddleware
 
+EVERY = timedelta(minutes=1)
+USER_AGENT_LENGTH = UserSession._meta.get_field("user_agent").max_length
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -25,6 +31,28 @@ class SignInMiddleware(LoginRequiredMiddleware):
         if request.method in ("GET", "HEAD"):
             return redirect_to_login(request.get_full_path(), self.get_login_url(view_func))
         return redirect(self.get_login_url(view_func))  # A POST cannot be come back to.
+
+
+class LastSeenMiddleware:
+    """When and from where each browser was last used, for whoever looks for one that is not theirs.
+
+    The library's own middleware writes with every request; once a minute is enough to recognise a stranger.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.session.session_key and request.user.is_authenticated:
+            now = timezone.now()
+            UserSession.objects.filter(
+                session_key=request.session.session_key, last_seen_at__lt=now - EVERY
+            ).update(
+                last_seen_at=now,
+                ip=get_adapter().get_client_ip(request),
+                user_agent=request.headers.get("user-agent", "")[:USER_AGENT_LENGTH],
+            )
+        return self.get_response(request)
 
 
 class SecondFactorMiddleware:

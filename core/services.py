@@ -71,7 +71,7 @@ def reset_second_factor(pk: int, *, by: User) -> User:
 def end_sessions(pk: int, *, session_pk: int | None = None) -> None:
     """Sign somebody out of one browser, or of all."""
     User.objects.select_for_update().get(pk=pk)
-    _end_sessions(pk, **({} if session_pk is None else {"pk": session_pk}))
+    _end_sessions(pk, session_pk)
 
 
 def sign_in_link(colleague: User) -> str:
@@ -99,6 +99,7 @@ def _lock_among_administrators(pk: int, *, keeps_administering: bool) -> User:
     return locked[pk]
 
 
-def _end_sessions(pk: int, **which: int) -> None:
-    for session in UserSession.objects.filter(user_id=pk, **which):
+def _end_sessions(pk: int, session_pk: int | None = None) -> None:
+    sessions = UserSession.objects.filter(user_id=pk)
+    for session in sessions if session_pk is None else sessions.filter(pk=session_pk):
         session.end()

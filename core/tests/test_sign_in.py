@@ -1,6 +1,11 @@
+from datetime import timedelta
+
 import pytest
+from allauth.usersessions.models import UserSession
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
+from core.roles import Role
 from core.tests.factories import make_user
 
 PASSWORD = "a quiet evening by the sea"
@@ -113,6 +118,34 @@ def test_a_session_that_is_revoked_is_over(client: Client):
     assert phone.get("/start/").status_code == 302
     assert phone.get("/start/").url.startswith(SIGN_IN)
     assert client.get("/account/sessions/").context["session_count"] == 1
+
+
+def test_a_browser_is_seen_once_a_minute_not_with_every_click(client: Client):
+    user = make_user(password=PASSWORD)
+    _guess(client, user.email, PASSWORD)
+    session = UserSession.objects.get(user=user)
+
+    client.get("/search/", REMOTE_ADDR="10.0.0.2")
+    session.refresh_from_db()
+    assert session.ip == "10.0.0.1"
+
+    UserSession.objects.update(last_seen_at=session.last_seen_at - timedelta(minutes=2))
+    client.get("/search/", REMOTE_ADDR="10.0.0.2")
+    session.refresh_from_db()
+    assert session.ip == "10.0.0.2"
+
+
+def test_rows_of_permissions_and_groups_give_no_rights(client: Client):
+    """What somebody may do is written in core.roles and nowhere else."""
+    user = make_user(role=Role.STORE_CLERK)
+    group = Group.objects.create(name="Everything")
+    group.permissions.set(Permission.objects.all())
+    user.groups.add(group)
+    user.user_permissions.set(Permission.objects.all())
+    client.force_login(user)
+
+    assert not user.has_perm("core.view_history")
+    assert client.get("/history/").status_code == 403
 
 
 def test_a_page_leads_to_the_sign_in_form_and_back(client: Client):
