@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from contextlib import suppress
 
 import phonenumbers
 from django.conf import settings
@@ -59,6 +60,15 @@ def normalise_phone(value: str, *, country: str = "") -> str:
     if not phonenumbers.is_possible_number(number):
         raise InvalidIdentifier(_("“{value}” is not a phone number.").format(value=value))
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def spellings(value: str) -> list[str]:
+    """How the database may keep what somebody typed as an identifier: as it is, as e-mail, as phone."""
+    found = {value.strip()}
+    for normalise in (normalise_email, normalise_phone):
+        with suppress(InvalidIdentifier):
+            found.add(normalise(value))
+    return sorted(found)
 
 
 def address_hash(address: str) -> bytes:

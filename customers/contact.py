@@ -1,5 +1,6 @@
 """Where and whether a person may be reached: one piece of SQL for segment counts, planning and the fence."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connection
@@ -58,3 +59,12 @@ def count_reachable(people: str, params: dict[str, Any], channels: list[str]) ->
         cursor.execute(sql, params | contacts_params(channels))
         found = dict(cursor.fetchall())
     return {channel: found.get(channel, 0) for channel in channels}
+
+
+def best(identifiers: Iterable[Identifier], kind: str) -> str:
+    """The address `contacts_sql` would choose, from identifiers already loaded; empty when there is none."""
+    ours = [identifier for identifier in identifiers if identifier.kind == kind]
+    if not ours:
+        return ""
+    verified = sorted((i for i in ours if i.verified_at), key=lambda i: (i.verified_at, -i.pk), reverse=True)
+    return (verified or sorted(ours, key=lambda i: i.pk))[0].value

@@ -8,6 +8,7 @@ from django.contrib.postgres.indexes import BrinIndex, GinIndex, OpClass
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Concat, Now, Upper
+from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -34,6 +35,9 @@ class Purpose(models.TextChoices):
     OPEN_TRACKING = "open_tracking", _("Open tracking")
 
 
+NAME_UPPER = Upper(Concat(F("first_name"), Value(" "), F("last_name")))
+
+
 class CustomerQuerySet(models.QuerySet["Customer"]):
     def visible_to(self, user: "User") -> "CustomerQuerySet":
         """Store staff see the customers whose home store is theirs; everybody else sees all."""
@@ -44,6 +48,26 @@ class CustomerQuerySet(models.QuerySet["Customer"]):
     def current(self) -> "CustomerQuerySet":
         """People we know and may work with: neither merged away nor erased."""
         return self.filter(status__in=[Customer.Status.ANONYMOUS, Customer.Status.KNOWN])
+
+    def matching(self, words: str) -> "CustomerQuerySet":
+        """Everybody with each of these words somewhere in the name or in an identifier.
+
+        Uses customer_name_trigram and identifier_trigram: the name is the expression the index keeps.
+        """
+        found = self
+        for word in words.upper().split()[:5]:
+            by_name = Customer.objects.annotate(name_upper=NAME_UPPER).filter(name_upper__contains=word)
+            by_identifier = Identifier.objects.annotate(value_upper=Upper("value")).filter(
+                value_upper__contains=word
+            )
+            found = found.filter(pk__in=by_name.values("pk").union(by_identifier.values("customer_id")))
+        return found
+
+    def identified_by(self, value: str) -> "CustomerQuerySet":
+        """Whoever this whole e-mail address, phone number, customer number or card points at."""
+        from .addresses import spellings  # It needs the models of this file.
+
+        return self.filter(pk__in=Identifier.objects.filter(value__in=spellings(value)).values("customer"))
 
 
 @pghistory.track(
@@ -101,13 +125,16 @@ class Customer(models.Model):
             models.Index(fields=["-created_at", "-id"], name="customer_newest"),
             # Search as you type by name; the query repeats this expression.
             GinIndex(
-                OpClass(Upper(Concat(F("first_name"), Value(" "), F("last_name"))), name="gin_trgm_ops"),
+                OpClass(NAME_UPPER, name="gin_trgm_ops"),
                 name="customer_name_trigram",
             ),
         ]
 
     def __str__(self) -> str:
         return self.full_name or str(self.public_id)[:8]
+
+    def get_absolute_url(self) -> str:
+        return reverse("customers:detail", args=[self.public_id])
 
     @property
     def full_name(self) -> str:
@@ -341,6 +368,16 @@ class ImportJob(models.Model):
 
     def __str__(self) -> str:
         return f"{self.file_name} ({self.get_kind_display()})"
+
+    @property
+    def is_open(self) -> bool:
+        """Waiting for a worker or being worked through."""
+        return self.status in (self.Status.QUEUED, self.Status.RUNNING)
+
+    @property
+    def share(self) -> float:
+        """How much of the file is read, 0 to 1."""
+        return min(self.done_bytes / self.total_bytes, 1) if self.total_bytes else 0
 
 
 class ImportRejection(models.Model):

@@ -1,10 +1,13 @@
 """What may be done to what we know of a customer."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from core.errors import DomainError
 
 from . import events
 from .addresses import address_hash
@@ -55,9 +58,39 @@ def record_consent(
     return statement
 
 
+@transaction.atomic
+def take_back_statement(statement_id: int, *, by: "User") -> ConsentEvent:
+    """Undo a slip: say again what held before a statement, within an hour and by whoever recorded it.
+
+    The log keeps both. Raises DomainError when something newer was said or it is not theirs to undo.
+    """
+    statement = ConsentEvent.objects.get(pk=statement_id)
+    Customer.objects.select_for_update().get(pk=statement.customer_id)
+    about = {
+        "customer": statement.customer_id,
+        "channel": statement.channel,
+        "purpose": statement.purpose,
+    }
+    latest, *earlier = ConsentEvent.objects.filter(**about).order_by("-effective_at", "-id")[:2]
+    is_fresh = statement.recorded_at > now() - timedelta(hours=1)
+    if latest != statement or statement.actor_id != by.pk or not is_fresh:
+        raise DomainError(_("This can no longer be undone: something newer was recorded."))
+    before = earlier[0] if earlier else None
+    return record_consent(
+        statement.customer_id,
+        channel=statement.channel,
+        purpose=statement.purpose,
+        state=before.state if before else ConsentState.DENIED,
+        source=before.source if before else statement.source,
+        wording=before.wording if before else "",
+        evidence=_("undo of statement {number}").format(number=statement.pk),
+        by=by,
+    )
+
+
 def suppress_address(*, channel: str, address: str, reason: str) -> Suppression:
     """Send nothing to this address any more; the first reason stands."""
-    suppression, _ = Suppression.objects.get_or_create(
+    suppression, _created = Suppression.objects.get_or_create(
         channel=channel,
         address_hash=address_hash(address),
         defaults={"reason": Suppression.Reason(reason)},

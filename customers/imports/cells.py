@@ -312,6 +312,22 @@ def _timezones() -> dict[str, str]:
     return {name.casefold(): name for name in in_database & zoneinfo.available_timezones()}
 
 
+def country_codes() -> list[str]:
+    """Every alpha-2 code `country` may return."""
+    return sorted(set(_country_codes().values()))
+
+
+def language_codes() -> list[str]:
+    """Every code `language` may return."""
+    return sorted(set(_language_codes().values()))
+
+
+def timezone_names() -> list[str]:
+    """Every name `timezone` may return, places first."""
+    names = _timezones().values()
+    return sorted(name for name in names if "/" in name and not name.startswith(("Etc/", "SystemV/")))
+
+
 @lru_cache(maxsize=1)
 def _currencies() -> frozenset[str]:
     return frozenset(list_currencies())

@@ -185,7 +185,7 @@ class CellReader:
         return self.read_at(row, position, convert)
 
     def read_at(self, row: Row, position: int, convert: Callable[[str], Any]) -> Any:
-        cell = row.cells[position].strip()
+        cell = _undefused(row.cells[position].strip())
         if not cell:
             return None
         try:
@@ -300,3 +300,8 @@ def _split_full_name(full: str) -> dict[str, str]:
 def label_of(fields: Sequence[Field], name: str) -> str | Promise:
     """What a person reads for a field's name."""
     return next((item.label for item in fields if item.name == name), name)
+
+
+def _undefused(cell: str) -> str:
+    """A cell without the apostrophe that kept a spreadsheet from executing it: our own exports have it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in ("=", "+", "-", "@", "|", "%") else cell

@@ -1,0 +1,56 @@
+"""The customer list: what its filters mean in rows, and how many there are without counting them all."""
+
+from typing import Any
+
+from django.db import connection
+from django.db.models import Exists, OuterRef
+
+from .models import Consent, ConsentState, Customer, CustomerQuerySet, Purpose
+
+COUNT_LIMIT = 10_000
+
+
+def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> CustomerQuerySet:
+    """The customers that match the filters of CustomerFilterForm."""
+    customers = customers.filter(
+        **{name: chosen[name] for name in ("country", "language", "status") if name in chosen}
+    )
+    if "store" in chosen:
+        customers = customers.filter(home_store=chosen["store"])
+    if "consent" in chosen:
+        channel, _dash, answer = chosen["consent"].partition("-")
+        granted = Exists(
+            Consent.objects.filter(
+                customer=OuterRef("pk"),
+                channel=channel,
+                purpose=Purpose.MARKETING,
+                state=ConsentState.GRANTED,
+            )
+        )
+        customers = customers.filter(granted if answer == "yes" else ~granted)
+    if "q" in chosen:
+        customers = customers.matching(chosen["q"])
+    return customers
+
+
+def size_of(customers: CustomerQuerySet) -> tuple[int, bool]:
+    """How many there are and whether that is exact: counted up to COUNT_LIMIT, estimated beyond.
+
+    Beyond it a narrowed list is "more than COUNT_LIMIT", the whole list what the planner believes.
+    """
+    counted = customers.order_by()[: COUNT_LIMIT + 1].count()
+    if counted <= COUNT_LIMIT:
+        return counted, True
+    return COUNT_LIMIT, False
+
+
+def estimated_total() -> int:
+    """About how many customers there are, from the statistics autovacuum keeps; two digits that count."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass",
+            [Customer._meta.db_table],
+        )
+        total = int(cursor.fetchone()[0])
+    step = 10 ** max(len(str(total)) - 2, 0)
+    return round(total / step) * step
