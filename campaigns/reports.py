@@ -1,5 +1,7 @@
 """What providers tell us later: delivered or bounced. One way in for every provider."""
 
+from typing import Any
+
 from django.db import connection, transaction
 
 from customers import events
@@ -48,7 +50,7 @@ def receive(reports: list[tuple[int, str, str]]) -> int:
     """
     wanted = {message_id for message_id, _, _ in reports}
     list(Message.objects.filter(pk__in=wanted).order_by("pk").select_for_update().values_list("pk"))
-    params = {
+    params: dict[str, Any] = {
         "ids": [message_id for message_id, _, _ in reports],
         "refs": [ref for _, ref, _ in reports],
         "statuses": [status for _, _, status in reports],

@@ -4,7 +4,7 @@ import smtplib
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.core.mail import EmailMultiAlternatives, get_connection
 
@@ -21,7 +21,7 @@ class SmtpProvider:
     """Django's SMTP backend, kept open for a batch and reopened when the server hangs up."""
 
     def __init__(self) -> None:
-        self._connection = get_connection()
+        self._connection: Any = get_connection()
 
     def __enter__(self) -> Self:
         return self

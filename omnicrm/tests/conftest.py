@@ -1,0 +1,3 @@
+from campaigns.tests.conftest import sink
+
+__all__ = ["sink"]
