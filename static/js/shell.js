@@ -52,6 +52,7 @@ const clicks = {
   },
   "[data-nav-toggle]"() {
     remember("nav", root.dataset.nav === "rail" ? "" : "rail");
+    document.dispatchEvent(new CustomEvent("navchange"));
   },
   "[data-nav-open]"() {
     setDrawer(!drawer.hasAttribute("data-open"));
