@@ -22,7 +22,22 @@ MAX_ROWS = t.MAX_CONDITIONS
 
 @dataclass
 class Group:
+    """Rows that hold together; `place` is its side and position, as its buttons name it."""
+
     rows: list[Row] = field(default_factory=list)
+    place: str = ""
+
+    @property
+    def do_add(self) -> str:
+        return f"add.{self.place}"
+
+    @property
+    def do_copy(self) -> str:
+        return f"copy-group.{self.place}"
+
+    @property
+    def do_remove(self) -> str:
+        return f"remove-group.{self.place}"
 
 
 @dataclass
@@ -54,13 +69,24 @@ class Builder:
         return bool(self.problems) or any(row.problems for row in self.rows)
 
     @property
+    def add_group_label(self) -> str:
+        return _("Or: another group") if self.include else _("Add a group")
+
+    @property
+    def focuses_add_group(self) -> bool:
+        return self.focus == "add-group"
+
+    @property
     def is_full(self) -> bool:
         return len(self.rows) >= MAX_ROWS
 
     def draw(self, choices: Choices) -> None:
-        """Set the sentence of every row."""
+        """Set the sentence of every row and the place of every group."""
         for row in self.rows:
             row.draw(choices)
+        for side, groups in self.sides:
+            for number, group in enumerate(groups):
+                group.place = f"{side}.{number}"
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -130,6 +156,10 @@ class Builder:
             if not any(row.problems for row in self.rows):
                 self.problems = error.problems
             raise
+
+    def kept(self) -> dict[str, Any]:
+        """The tree as it is kept. Raises TreeError like `tree`."""
+        return t.dump_tree(self.tree())
 
     def _json(self) -> Any:
         try:

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +10,7 @@ from django.db.models.functions import Greatest
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Customer
+from customers.models import Channel, Customer
 
 if TYPE_CHECKING:
     from core.models import User
@@ -79,6 +80,11 @@ class Segment(models.Model):
         return self.name
 
     @property
+    def reach(self) -> list["Reach"]:
+        """The stored reachable counts, a channel a row."""
+        return reach_of(self.reachable)
+
+    @property
     def is_list(self) -> bool:
         return self.kind == self.Kind.LIST
 
@@ -87,6 +93,19 @@ class Segment(models.Model):
         """Whether the latest attempt to count it ran out of time."""
         failed = self.count_failed_at
         return failed is not None and (self.counted_at is None or failed > self.counted_at)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many people of a segment one channel may reach."""
+
+    channel: str
+    label: str
+    people: int
+
+
+def reach_of(reachable: dict[str, int]) -> list[Reach]:
+    return [Reach(one.value, str(one.label), reachable.get(one.value, 0)) for one in Channel]
 
 
 class ListMember(models.Model):

@@ -1,5 +1,6 @@
 """What may be asked about a tree or a segment: how many, who, and why. Nothing is written here."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from customers.models import Channel, Customer
 
 from . import tree as t
 from .compiler import Compiled, Compiler, compile_tree
-from .models import Segment
+from .models import Reach, Segment, reach_of
 from .words import Names, describe
 
 # ruff: noqa: S608 - these statements wrap SQL the compiler wrote; values travel as parameters.
@@ -69,6 +70,10 @@ class Measure:
     sample: list[int]
     ms: int
 
+    @property
+    def reach(self) -> list[Reach]:
+        return reach_of(self.reachable)
+
 
 def measure(tree: Any, *, sample: int = 0) -> Measure:
     """Count a tree in one statement; reachable by the rule of customers.contact.
@@ -78,7 +83,8 @@ def measure(tree: Any, *, sample: int = 0) -> Measure:
     started = perf_counter()
     compiled = compile_tree(tree, now())
     matches, found, reachable = _row(_measure_sql(compiled), _measure_params(compiled, sample))
-    counted = {channel: (reachable or {}).get(channel, 0) for channel in Channel.values}
+    by_channel = json.loads(reachable or "{}")  # Django hands jsonb of raw SQL on as text.
+    counted = {channel: by_channel.get(channel, 0) for channel in Channel.values}
     return Measure(matches, counted, found or [], round((perf_counter() - started) * 1000))
 
 

@@ -138,6 +138,22 @@ class Row:
     def may_add_filter(self) -> bool:
         return self.type == "event" and self.filter_count < MAX_FILTERS
 
+    @property
+    def do_copy(self) -> str:
+        return f"copy.{self.key}"
+
+    @property
+    def do_remove(self) -> str:
+        return f"remove.{self.key}"
+
+    @property
+    def do_filter(self) -> str:
+        return f"filter.{self.key}"
+
+    @property
+    def do_unfilter(self) -> str:
+        return f"unfilter.{self.key}"
+
     # --- drawing -----------------------------------------------------------------------------
 
     def forget_if_changed(self) -> None:

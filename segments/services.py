@@ -136,8 +136,17 @@ def add_members(
     outcome.added, outcome.already = len(people - present), len(present)
     if outcome.added:
         _forget_count(segment)
-        segment.save(update_fields=["match_count", "reachable", "counted_at", "count_ms", "updated_at"])
+        segment.save()
     return outcome
+
+
+@transaction.atomic
+def create_list(
+    *, name: str, description: str = "", pasted: str = "", by: "User | None"
+) -> tuple[Segment, Added]:
+    """A fixed list with the people of a paste on it."""
+    segment = create_segment(name=name, description=description, kind=Segment.Kind.LIST, by=by)
+    return segment, add_members(segment.pk, pasted=pasted, by=by)
 
 
 @transaction.atomic
@@ -147,7 +156,7 @@ def remove_members(segment_id: int, *, customer_ids: Iterable[int]) -> int:
     removed, _models = ListMember.objects.filter(segment=segment, customer__in=list(customer_ids)).delete()
     if removed:
         _forget_count(segment)
-        segment.save(update_fields=["match_count", "reachable", "counted_at", "count_ms", "updated_at"])
+        segment.save()
     return removed
 
 

@@ -86,7 +86,7 @@ def describe(node: Any, names: Names | None = None) -> str:
             return _("All of these hold") if node.nodes else _("Everybody")
         case t.AnyOf():
             return _("At least one of these holds")
-    return _("This does not hold")
+    return _("None of these hold")
 
 
 def _list(values: Iterable[str]) -> str:
@@ -308,5 +308,5 @@ def outline(tree: Any, names: Names | None = None) -> Outline:
             return outline(tree.nodes[0], names)
         return Outline(describe(tree), tuple(outline(node, names) for node in tree.nodes))
     if isinstance(tree, t.Not):
-        return Outline(_("None of these hold"), (outline(tree.node, names),))
+        return Outline(describe(tree), (outline(tree.node, names),))
     return Outline(capfirst(describe(tree, names)))
