@@ -8,11 +8,6 @@ PASSWORD = "a quiet evening by the sea"
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _own_counters(settings):
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-
-
 def _language_of(client: Client) -> str:
     return client.get("/account/sessions/").headers["Content-Language"]
 

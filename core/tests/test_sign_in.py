@@ -14,17 +14,6 @@ SIGN_IN = "/account/login/"
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _own_counters(settings):
-    """Guesses are counted in a cache of this process, which starts empty."""
-    settings.CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "sign-in"}
-    }
-    from django.core.cache import cache
-
-    cache.clear()
-
-
 def _guess(client: Client, email: str, password: str, *, forwarded_for: str = "", address: str = "10.0.0.1"):
     return client.post(
         SIGN_IN,

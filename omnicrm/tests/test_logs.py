@@ -55,8 +55,7 @@ def test_a_request_is_one_line_with_ids_and_no_address(client: Client, log_lines
 
 
 @pytest.mark.django_db
-def test_signing_in_and_searching_leaves_no_address_in_the_logs(client: Client, log_lines, settings):
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+def test_signing_in_and_searching_leaves_no_address_in_the_logs(client: Client, log_lines):
     user = make_user(password=PASSWORD)
 
     client.post("/account/login/", {"login": user.email, "password": "wrong"})
