@@ -13,7 +13,7 @@ _AGENTS = re.compile(
 
 
 def is_machine(request: HttpRequest) -> bool:
-    """Whether a link was followed by a program: by its name, by only asking for the head, or ahead of time."""
+    """Whether a program followed a link: by its name, by only asking for the head, or ahead of time."""
     agent = request.headers.get("User-Agent", "")
     purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
     return request.method == "HEAD" or not agent or "prefetch" in purpose or bool(_AGENTS.search(agent))

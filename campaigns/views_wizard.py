@@ -1,0 +1,219 @@
+"""Writing a campaign: goal, audience, schedule and review. Content has views of its own."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_safe
+
+from core.errors import DomainError
+from core.policy import requires
+
+from . import audience, rendering, services, wizard
+from .checks import AUDIENCE, GOAL, SCHEDULE
+from .forms import AudienceForm, GoalForm, LaunchForm, ScheduleForm
+from .models import Brand, Campaign
+
+TYPE_ABOVE = 10_000  # People; a larger launch asks for its number, typed.
+TOLERANCE = 0.01  # How far the audience may have moved since the number on the button was read.
+
+
+def wizard_context(campaign: Campaign, step: str) -> dict[str, Any]:
+    """What templates/campaigns/wizard.html needs."""
+    return {"campaign": campaign, "steps": wizard.steps_of(campaign), "step": step}
+
+
+def editable(request: HttpRequest, pk: int) -> Campaign:
+    """The campaign of a wizard page, with its brand; 404 when not visible."""
+    campaigns = Campaign.objects.visible_to(request.user).select_related("brand")
+    return get_object_or_404(campaigns, pk=pk)
+
+
+def started(request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """The answer to editing what has left the house."""
+    messages.error(request, _("This campaign has started, so it can no longer be edited. Duplicate it."))
+    return redirect("campaigns:detail", pk=campaign.pk)
+
+
+@requires("campaigns.add_campaign")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_new(request: HttpRequest) -> HttpResponse:
+    """Name the campaign and say what it is for; the draft begins here."""
+    brand = Brand.objects.order_by("pk").first()
+    form = GoalForm(request.POST or None, initial={"brand": brand})
+    if request.method == "POST" and form.is_valid():
+        campaign = services.create_campaign(by=request.user, **form.cleaned_data)
+        return redirect("campaigns:audience", pk=campaign.pk)
+    context = {"form": form, "step": GOAL, "steps": None, "has_brand": brand is not None}
+    return render(request, "campaigns/goal.html", context, status=422 if form.errors else 200)
+
+
+@requires("campaigns.change_campaign")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_goal(request: HttpRequest, pk: int) -> HttpResponse:
+    """The name, the brand and the number to reach."""
+    campaign = editable(request, pk)
+    if not campaign.is_editable:
+        return started(request, campaign)
+    form = GoalForm(request.POST or None, instance=editable(request, pk))
+    if request.method == "POST" and form.is_valid():
+        services.update_campaign(pk, by=request.user, **form.cleaned_data)
+        return redirect(wizard.next_url(campaign, GOAL))
+    context = wizard_context(campaign, GOAL) | {"form": form, "has_brand": True}
+    return render(request, "campaigns/goal.html", context, status=422 if form.errors else 200)
+
+
+@requires("campaigns.change_campaign")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_audience(request: HttpRequest, pk: int) -> HttpResponse:
+    """Whom to send to, and whom to leave out."""
+    campaign = editable(request, pk)
+    if not campaign.is_editable:
+        return started(request, campaign)
+    segments = AudienceForm.choices_for(request.user, campaign)
+    chosen = {
+        "include": list(campaign.include.values_list("pk", flat=True)),
+        "exclude": list(campaign.exclude.values_list("pk", flat=True)),
+    }
+    form = AudienceForm(request.POST or None, segments=segments, initial=chosen)
+    if request.method == "POST" and form.is_valid():
+        services.set_audience(pk, by=request.user, **form.cleaned_data)
+        return redirect(wizard.next_url(campaign, AUDIENCE))
+    context = wizard_context(campaign, AUDIENCE) | {"form": form, "segments": segments, **chosen}
+    context |= _reach(chosen["include"], chosen["exclude"])
+    return render(request, "campaigns/audience.html", context, status=422 if form.errors else 200)
+
+
+@requires("campaigns.view_campaign")
+@require_safe
+def campaign_audience_count(request: HttpRequest, pk: int) -> HttpResponse:
+    """The live number: people and reachable per channel for the segments ticked now."""
+    campaign = editable(request, pk)
+    form = AudienceForm(request.GET, segments=AudienceForm.choices_for(request.user, campaign))
+    if form.is_valid():
+        chosen = {name: [segment.pk for segment in form.cleaned_data[name]] for name in form.fields}
+        context = _reach(**chosen)
+    else:
+        context = {"reach_error": " ".join(text for texts in form.errors.values() for text in texts)}
+    return render(request, "campaigns/partials/reach.html", context)
+
+
+def _reach(include: list[int], exclude: list[int]) -> dict[str, Any]:
+    if not include:
+        return {"reach": None}
+    try:
+        return {"reach": audience.measure_reach(include, exclude), "counted_at": now()}
+    except DomainError as error:
+        return {"reach": None, "reach_error": str(error)}
+
+
+@requires("campaigns.change_campaign")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_schedule(request: HttpRequest, pk: int) -> HttpResponse:
+    """When it goes out, until when, and whether it keeps quiet hours."""
+    campaign = editable(request, pk)
+    if not campaign.is_editable:
+        return started(request, campaign)
+    initial = {
+        "when": ScheduleForm.LATER if campaign.send_at else ScheduleForm.NOW,
+        "send_at": campaign.send_at,
+        "expires_at": campaign.expires_at,
+        "respect_quiet_hours": campaign.respect_quiet_hours,
+    }
+    form = ScheduleForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        fields = {name: form.cleaned_data[name] for name in initial if name != "when"}
+        services.update_campaign(pk, by=request.user, **fields)
+        return redirect(wizard.next_url(campaign, SCHEDULE))
+    context = wizard_context(campaign, SCHEDULE) | {"form": form, "now": now()}
+    return render(request, "campaigns/schedule.html", context, status=422 if form.errors else 200)
+
+
+@requires("campaigns.view_campaign")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_review(request: HttpRequest, pk: int) -> HttpResponse:
+    """Everything once more, and the button that says what it does."""
+    campaign = editable(request, pk)
+    if not campaign.is_editable:
+        return redirect("campaigns:detail", pk=pk)
+    if request.method == "POST":
+        return campaign_launch(request, campaign)
+    return _review_page(request, campaign)
+
+
+@requires("campaigns.send_campaign")
+def campaign_launch(request: HttpRequest, campaign: Campaign) -> HttpResponse:
+    """Schedule it, when what was read on the button still holds."""
+    form = LaunchForm(request.POST)
+    form.full_clean()
+    try:
+        _confirm(campaign, form)
+        launched = services.schedule_campaign(
+            campaign.pk, send_at=_future(campaign), expires_at=campaign.expires_at, by=request.user
+        )
+    except DomainError as error:
+        return _review_page(request, editable(request, campaign.pk), error=str(error))
+    if launched.status == Campaign.Status.APPROVAL:
+        messages.success(request, _("Approval was asked for. Nothing leaves before it is given."))
+    elif campaign.send_at:
+        messages.success(request, _("The campaign is scheduled."))
+    else:
+        messages.success(request, _("The campaign is on its way."))
+    return redirect("campaigns:detail", pk=campaign.pk)
+
+
+def _future(campaign: Campaign) -> Any:
+    """The chosen time, or None to send at once."""
+    return campaign.send_at if campaign.send_at and campaign.send_at > now() else None
+
+
+def _confirm(campaign: Campaign, form: LaunchForm) -> None:
+    """Refuse a launch to another number of people than was read, or one not typed when it is large."""
+    people = audience.forecast(campaign).people
+    seen = form.cleaned_data.get("people")
+    if seen is None or abs(people - seen) > max(TOLERANCE * people, 10):
+        raise DomainError(_("The audience has changed since you looked. Check the new number."))
+    if people > type_above(campaign) and form.cleaned_data.get("typed") != str(seen):
+        raise DomainError(_("Type the number of people to confirm this launch."))
+
+
+def type_above(campaign: Campaign) -> int:
+    """From how many people on the number must be typed."""
+    return min(TYPE_ABOVE, campaign.brand.approval_above)
+
+
+def _review_page(request: HttpRequest, campaign: Campaign, *, error: str = "") -> HttpResponse:
+    context = wizard_context(campaign, wizard.REVIEW) | {
+        "error": error,
+        "send_at": _future(campaign),
+        "contents": campaign.contents.select_related("sender"),
+        "links": _links(campaign),
+        "include": campaign.include.all(),
+        "exclude": campaign.exclude.all(),
+    }
+    try:
+        found = audience.forecast(campaign)
+    except DomainError as problem:
+        context["error"] = error or str(problem)
+    else:
+        context |= {
+            "forecast": found,
+            "reach": audience.rows_of(found.sendable, found.held_back),
+            "needs_approval": found.people > campaign.brand.approval_above,
+            "needs_typing": found.people > type_above(campaign),
+            "spoken": audience.languages_of(campaign),
+        }
+    return render(request, "campaigns/review.html", context, status=422 if error else 200)
+
+
+def _links(campaign: Campaign) -> list[str]:
+    found: set[str] = set()
+    for content in campaign.contents.select_related("campaign__brand", "sender"):
+        try:
+            found |= rendering.links_in(content)
+        except DomainError:
+            continue  # The step's problems say it.
+    return sorted(found)
