@@ -1,10 +1,13 @@
 """Pages that need every room at once: health, and the search behind Ctrl K."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
 
 from core.policy import public, signed_in
 
 from . import health
+from .search import find
 
 
 @public
@@ -22,5 +25,8 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 
 @signed_in
+@require_GET
 def search(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("")
+    """What the command palette shows for `q`; a fragment of options."""
+    groups = find(request, request.GET.get("q", ""))
+    return render(request, "ui/options.html", {"groups": groups})

@@ -64,6 +64,8 @@ class Order(models.Model):
                 include=["total_minor", "quantity", "status"],
                 name="order_of_customer",
             ),
+            # Ctrl K: somebody reads a number from a parcel; the unique index begins with the source.
+            models.Index(fields=["number"], name="order_by_number"),
             # Segments and figures: orders since a date.
             models.Index(
                 fields=["placed_at"], include=["customer", "total_minor", "status"], name="order_by_time"

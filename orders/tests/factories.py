@@ -11,13 +11,18 @@ _numbers = count(1)
 
 
 def make_order(
-    customer: Customer, *, total_minor: int = 5000, at: datetime | None = None, **fields: Any
+    customer: Customer,
+    *,
+    number: str = "",
+    total_minor: int = 5000,
+    at: datetime | None = None,
+    **fields: Any,
 ) -> Order:
     """A completed order, now unless said otherwise; the total in cents."""
     return Order.objects.create(
         customer=customer,
         source="test",
-        number=f"T-{next(_numbers)}",
+        number=number or f"T-{next(_numbers)}",
         total_minor=total_minor,
         placed_at=at or now(),
         **fields,
