@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static files for a test.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
 from omnicrm import embedded
