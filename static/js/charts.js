@@ -21,8 +21,11 @@ function token(name) {
 }
 
 function palette() {
-  const names = ["text", "text-2", "text-3", "line", "surface", "raised", "accent-solid", "ok-solid", "warn-solid", "bad-solid"];
-  return Object.fromEntries([...names, ...COLORS.map((name) => `c-${name}`)].map((name) => [name, token(name)]));
+  const texts = ["text", "text-2", "text-3"];
+  const surfaces = ["line", "surface", "raised"];
+  const states = ["accent-solid", "ok-solid", "warn-solid", "bad-solid"];
+  const channels = COLORS.map((name) => `c-${name}`);
+  return Object.fromEntries([...texts, ...surfaces, ...states, ...channels].map((name) => [name, token(name)]));
 }
 
 function colorOf(series, index, colors) {
@@ -34,9 +37,12 @@ function colorOf(series, index, colors) {
 function formatter(unit, isShort) {
   const compact = isShort ? { notation: "compact", maximumFractionDigits: 1 } : {};
   if (!unit) return new Intl.NumberFormat(language, compact).format;
-  if (unit === "percent") return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format;
-  const money = new Intl.NumberFormat(language, { style: "currency", currency: unit, ...compact });
-  const digits = new Intl.NumberFormat(language, { style: "currency", currency: unit }).resolvedOptions().maximumFractionDigits;
+  if (unit === "percent") {
+    return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format;
+  }
+  const currency = { style: "currency", currency: unit };
+  const money = new Intl.NumberFormat(language, { ...currency, ...compact });
+  const digits = new Intl.NumberFormat(language, currency).resolvedOptions().maximumFractionDigits;
   return (minor) => money.format(minor / 10 ** digits);
 }
 

@@ -194,7 +194,8 @@ function addButton(item, label, act) {
 
 /** Undo is a POST; its answer is swapped into `target`, or the page is loaded again. */
 function takeBack(url, target) {
-  const done = htmx.ajax("POST", url, { source: document.body, target: target ?? "body", swap: target ? "outerHTML" : "none" });
+  const swap = target ? "outerHTML" : "none";
+  const done = htmx.ajax("POST", url, { source: document.body, target: target ?? "body", swap });
   if (!target) done.then(() => location.reload());
 }
 
