@@ -1,4 +1,8 @@
-"""What every test needs: PostgreSQL and Valkey of its own under var/test."""
+"""What every test needs: PostgreSQL and Valkey of its own under var/test.
+
+The settings are named here and not in pyproject.toml, where pytest-django would load them before the
+environment below is set.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
 os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
