@@ -17,6 +17,8 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static files for a test.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
+import django
+
 from omnicrm import embedded
 
 os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
@@ -24,6 +26,7 @@ embedded.start()
 # Parallel test processes share one Valkey, each in a database of its own.
 worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["REDIS_URL"] = f"{embedded.redis_url()}?db={worker}"
+django.setup()
 
 
 @pytest.fixture(autouse=True)
