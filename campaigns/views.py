@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db.models import Count, Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -21,6 +22,7 @@ from . import audience, results
 from .checks import problems
 from .explain import explain
 from .models import Campaign, Content, Message
+from .previews import preview
 
 S = Campaign.Status
 TABS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -66,7 +68,7 @@ def campaign_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One campaign: its state, what may be done, its figures as they come in."""
     campaign = _campaign(request, pk)
     context = _live(request, campaign) | {
-        "contents": campaign.contents.select_related("sender"),
+        "previews": [preview(content, None) for content in _contents(campaign)],
         "include": campaign.include.all(),
         "exclude": campaign.exclude.all(),
     }
@@ -129,9 +131,16 @@ def _campaign(request: HttpRequest, pk: int) -> Campaign:
     return get_object_or_404(campaigns, pk=pk)
 
 
+def _contents(campaign: Campaign) -> list[Content]:
+    contents = list(campaign.contents.select_related("sender"))
+    for content in contents:
+        content.campaign = campaign  # With its brand, which rendering reads.
+    return contents
+
+
 def _live(request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
     """What partials/live.html needs: the state with its buttons, and the figures once there are any."""
-    context: dict[str, Any] = {"campaign": campaign}
+    context: dict[str, Any] = {"campaign": campaign, "now": now()}
     if campaign.status == S.APPROVAL:
         context["approvers"] = _approvers(campaign)
     if campaign.planned_at:

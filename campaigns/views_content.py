@@ -5,6 +5,7 @@ from uuid import UUID
 
 from csp.constants import NONE, SELF
 from csp.decorators import csp
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,6 +16,7 @@ from django_htmx.http import trigger_client_event
 
 from core.errors import DomainError
 from core.policy import requires
+from core.templatetags.ui import language_name
 from customers.models import Channel, Customer
 
 from . import audience, services
@@ -281,6 +283,13 @@ def _tabs(campaign: Campaign, content: Content) -> dict[str, Any]:
         "channel_tabs": [(code, Channel(code).label) for code in channels],
         "more_channels": [(code, label) for code, label in Channel.choices if code not in channels],
         "language_tabs": [(code, (content.channel, code) in written) for code in spoken],
-        "more_languages": [code for code in languages() if code not in spoken],
+        "more_languages": _other_languages(spoken),
         "copy_from": [code for channel, code in sorted(written) if channel == content.channel],
     }
+
+
+def _other_languages(spoken: list[str]) -> list[tuple[str, str]]:
+    """Code and name of what may be added: the house's own languages first, the rest by name."""
+    ours = dict(settings.LANGUAGES)
+    found = [(code, language_name(code)) for code in languages() if code not in spoken]
+    return sorted(found, key=lambda pair: (pair[0] not in ours, pair[1]))

@@ -96,3 +96,20 @@ document.querySelector('input[type="color"][name="colour"]')?.addEventListener("
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.detail.elt.id === "campaign" && document.hidden) event.preventDefault();
 });
+
+// --- polled figures: a chart stays the one that was drawn, and only takes the new numbers ------------
+
+const drawn = '[data-chart], [data-chart-table][aria-pressed="true"]';
+
+if (window.Idiomorph) {
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => !node.matches?.(drawn);
+  Idiomorph.defaults.callbacks.beforeNodeRemoved = (node) => !node.matches?.(".chart-table");
+}
+
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.elt.id !== "campaign") return;
+  for (const button of document.querySelectorAll('[data-chart-table][aria-pressed="true"]')) {
+    button.click(); // Back to the chart,
+    button.click(); // and to a table of the new numbers.
+  }
+});
