@@ -1,0 +1,226 @@
+"""What must always hold, as SQL that finds nobody: one statement per promise, named as in the promise.
+
+Each selects one column, `subject`: the row that breaks it. Most are kept by constraints as well; asking
+again costs little, and tells a restored or hand-edited database from a sound one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import connection
+
+from customers.addresses import address_hash_params, address_hash_sql
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A promise and the SQL that finds what breaks it."""
+
+    code: str
+    promise: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How often an invariant is broken, with a few of the rows."""
+
+    invariant: Invariant
+    count: int
+    examples: list[str] = field(default_factory=list)
+
+
+INVARIANTS = (
+    Invariant(
+        "S1",
+        "A person gets a campaign once per channel, step and occurrence",
+        """
+        SELECT 'campaign ' || campaign_id || ', customer ' || customer_id AS subject
+        FROM campaigns_message GROUP BY campaign_id, customer_id, channel, step, occurrence
+        HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "S2",
+        "An address gets a campaign once, whoever shares it",
+        """
+        SELECT 'campaign ' || campaign_id || ', messages ' || string_agg(id::text, ' ') AS subject
+        FROM campaigns_message WHERE status <> 'suppressed'
+        GROUP BY campaign_id, channel, address, step, occurrence HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "S3",
+        "Nothing is sent without a consent given before and not withdrawn",
+        """
+        SELECT 'message ' || message.id AS subject
+        FROM campaigns_message AS message
+        LEFT JOIN LATERAL (
+            SELECT state FROM customers_consentevent AS said
+            WHERE said.customer_id = message.customer_id AND said.channel = message.channel
+              AND said.purpose = 'marketing' AND said.effective_at <= message.sending_at
+            ORDER BY said.effective_at DESC, said.id DESC LIMIT 1
+        ) AS last ON true
+        WHERE message.sending_at IS NOT NULL AND last.state IS DISTINCT FROM 'granted'
+        """,
+    ),
+    Invariant(
+        "S4",
+        "Nothing is sent to an address that was blocked before",
+        f"""
+        SELECT 'message ' || message.id AS subject
+        FROM campaigns_message AS message
+        JOIN customers_suppression AS blocked
+            ON blocked.channel = message.channel
+            AND blocked.address_hash = {address_hash_sql("message.address")}
+        WHERE message.sending_at > blocked.created_at
+        """,  # noqa: S608 - the column is ours
+    ),
+    Invariant(
+        "S5",
+        "Nothing is sent in quiet hours where the person lives",
+        # Judged by the hours and zones of then: what was changed since is left out. A minute's grace for
+        # what was fenced as the hours began.
+        """
+        SELECT 'message ' || message.id AS subject
+        FROM campaigns_message AS message
+        JOIN campaigns_campaign AS campaign ON campaign.id = message.campaign_id
+        JOIN campaigns_brand AS brand ON brand.id = campaign.brand_id
+        JOIN customers_customer AS customer ON customer.id = message.customer_id
+        CROSS JOIN LATERAL (SELECT message.sending_at - interval '1 minute' AS at) AS moment
+        WHERE message.sending_at IS NOT NULL AND campaign.respect_quiet_hours
+          AND outside_quiet_hours(moment.at, COALESCE(NULLIF(customer.timezone, ''), brand.timezone),
+                                  brand.quiet_from, brand.quiet_until) > message.sending_at
+          AND NOT EXISTS (SELECT 1 FROM campaigns_brandhistory AS past WHERE past.pgh_obj_id = brand.id
+                          AND past.pgh_label = 'update' AND past.pgh_created_at > message.sending_at)
+          AND NOT EXISTS (SELECT 1 FROM customers_customerhistory AS past WHERE past.pgh_obj_id = customer.id
+                          AND past.timezone <> customer.timezone AND past.pgh_created_at > message.sending_at)
+        """,
+    ),
+    Invariant(
+        "S7",
+        "No message is held beyond two leases, none stays unknown for a day",
+        """
+        SELECT 'message ' || id AS subject FROM campaigns_message
+        WHERE status IN ('leased', 'sending')
+              AND lease_until < clock_timestamp() - make_interval(secs => %(lease)s)
+           OR status = 'unknown' AND settled_at < now() - interval '24 hours'
+        """,
+    ),
+    Invariant(
+        "S8",
+        "A campaign's audience is sent + bounced + failed + held back + unknown + waiting, and nothing waits "
+        "in one that is over",
+        """
+        SELECT 'message ' || message.id AS subject
+        FROM campaigns_message AS message
+        JOIN campaigns_campaign AS campaign ON campaign.id = message.campaign_id
+        WHERE message.status NOT IN ('planned', 'leased', 'sending', 'sent', 'delivered', 'bounced', 'failed',
+                                     'suppressed', 'unknown')
+           OR campaign.status = 'sent' AND message.status IN ('planned', 'leased', 'sending')
+           OR campaign.status IN ('draft', 'approval', 'scheduled')
+        """,
+    ),
+    Invariant(
+        "C1",
+        "What a person agreed to is the last thing they said",
+        """
+        SELECT 'customer ' || customer_id || ', ' || channel || ' ' || purpose AS subject
+        FROM (SELECT DISTINCT ON (customer_id, channel, purpose) customer_id, channel, purpose, state
+              FROM customers_consentevent
+              ORDER BY customer_id, channel, purpose, effective_at DESC, id DESC) AS said
+        FULL JOIN customers_consent AS kept USING (customer_id, channel, purpose)
+        WHERE said.state IS DISTINCT FROM kept.state
+        """,
+    ),
+    Invariant(
+        "C2",
+        "What was said about consent cannot be changed",
+        """
+        SELECT 'the guard of customers_consentevent' AS subject
+        WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
+                          WHERE tgrelid = 'customers_consentevent'::regclass
+                            AND tgname LIKE 'pgtrigger_append_only%%' AND tgenabled <> 'D')
+        """,
+    ),
+    Invariant(
+        "C3",
+        "Every consent given has a source, a time and a proof: evidence, or who wrote it down",
+        """
+        SELECT 'consent ' || id AS subject FROM customers_consentevent
+        WHERE state = 'granted' AND (source = '' OR (evidence = '' AND actor_id IS NULL))
+        """,
+    ),
+    Invariant(
+        "E2",
+        "Whatever arrived, came back or was bought stands in the event log",
+        """
+        SELECT 'message ' || message.id AS subject FROM campaigns_message AS message
+        WHERE message.status IN ('sent', 'delivered', 'bounced') AND NOT EXISTS (
+            SELECT 1 FROM customers_event
+            WHERE source = 'campaigns' AND key = message.id || ':' || message.status)
+        UNION ALL
+        SELECT 'order ' || source || ' ' || number FROM orders_order AS purchase
+        WHERE NOT EXISTS (SELECT 1 FROM customers_event AS event
+                          WHERE event.source = 'orders:' || purchase.source AND event.key = purchase.number)
+        """,
+    ),
+    Invariant(
+        "E4",
+        "A message never goes back from delivered or bounced",
+        """
+        SELECT 'message ' || message.id AS subject FROM campaigns_message AS message
+        JOIN customers_event AS event ON event.source = 'campaigns'
+            AND event.key IN (message.id || ':delivered', message.id || ':bounced')
+        WHERE event.key <> message.id || ':' || message.status
+        """,
+    ),
+    Invariant(
+        "R1",
+        "An order is credited to a message that went before it, within the goal's days, to the same person",
+        """
+        SELECT 'conversion ' || credited.id AS subject
+        FROM campaigns_conversion AS credited
+        JOIN campaigns_message AS message ON message.id = credited.message_id
+        JOIN campaigns_campaign AS campaign ON campaign.id = message.campaign_id
+        JOIN customers_event AS event ON event.id = credited.event_id
+        WHERE message.campaign_id <> credited.campaign_id OR message.customer_id <> event.customer_id
+           OR message.sent_at IS NULL OR message.sent_at > event.occurred_at
+           OR message.sent_at <= event.occurred_at - make_interval(days => campaign.goal_days)
+        """,
+    ),
+    Invariant(
+        "R2",
+        "A click leads through a link of its own campaign, after the message left",
+        """
+        SELECT 'click ' || click.id AS subject
+        FROM campaigns_click AS click
+        JOIN campaigns_message AS message ON message.id = click.message_id
+        JOIN campaigns_link AS link ON link.id = click.link_id
+        WHERE link.campaign_id <> message.campaign_id OR click.clicked_at < message.sending_at
+        """,
+    ),
+    Invariant(
+        "I1",
+        "An import accounts for every row, each refused one with its reason",
+        """
+        SELECT 'import ' || job.id AS subject FROM customers_importjob AS job
+        WHERE job.status = 'done' AND (
+            job.rows <> job.created + job.updated + job.unchanged + job.rejected
+            OR job.rejected <> (SELECT count(*) FROM customers_importrejection
+                                WHERE job_id = job.id AND reason <> ''))
+        """,
+    ),
+)
+
+
+def check_invariants() -> Iterator[Finding]:
+    """Ask every invariant; each comes with how many rows break it and up to five of them."""
+    params = address_hash_params() | {"lease": settings.MESSAGE_LEASE_SECONDS}
+    for invariant in INVARIANTS:
+        asked = f"SELECT count(*), (array_agg(subject))[1:5] FROM ({invariant.sql}) AS broken"  # noqa: S608
+        with connection.cursor() as cursor:
+            cursor.execute(asked, params)
+            count, examples = cursor.fetchone()
+        yield Finding(invariant, count, examples or [])
