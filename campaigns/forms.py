@@ -69,12 +69,15 @@ class AudienceForm(forms.Form):
 class ContentForm(forms.ModelForm):
     """What one channel says in one language: the fields that channel has, every text a sound template."""
 
+    button_url = forms.URLField(
+        label=_("Button address"), required=False, max_length=500, assume_scheme="https"
+    )
     templates = ("subject", "preheader", "heading", "body", "button_label")
 
     class Meta:
         model = Content
         fields = ("sender", "subject", "preheader", "heading", "body", "button_label", "button_url")
-        labels = {"button_label": _("Button label"), "button_url": _("Button address")}
+        labels = {"button_label": _("Button label")}
         help_texts = {
             "preheader": _("What the inbox shows after the subject."),
             "body": _("**bold**, [our shop](https://…), an empty line for a new paragraph, “- ” for a list."),
@@ -87,7 +90,6 @@ class ContentForm(forms.ModelForm):
         self.fields["sender"] = forms.ModelChoiceField(
             senders, label=_("Sender"), empty_label=None if senders else _("No sender yet")
         )
-        self.fields["button_url"].assume_scheme = "https"  # type: ignore[attr-defined]
         if self.instance.channel == Channel.EMAIL:
             self.fields["subject"].required = True
             return
@@ -205,6 +207,8 @@ class CancelForm(forms.Form):
 class BrandForm(forms.ModelForm):
     """How a brand looks, signs and when it keeps silent."""
 
+    website = forms.URLField(label=_("Website"), required=False, max_length=200, assume_scheme="https")
+
     class Meta:
         model = Brand
         fields = (
@@ -228,10 +232,6 @@ class BrandForm(forms.ModelForm):
             "quiet_from": forms.TimeInput({"type": "time"}, format="%H:%M"),
             "quiet_until": forms.TimeInput({"type": "time"}, format="%H:%M"),
         }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["website"].assume_scheme = "https"  # type: ignore[attr-defined]
 
     def clean_timezone(self) -> str:
         name: str = self.cleaned_data["timezone"]

@@ -1,0 +1,186 @@
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils.timezone import now
+
+from campaigns import conversions, results, services
+from campaigns.models import Click, Link, Message
+from campaigns.tests.factories import launch, make_brand, make_campaign
+from customers import events
+from customers.tests.factories import make_customer, make_event
+
+pytestmark = pytest.mark.django_db
+
+
+def make_people(number, **fields):
+    return [
+        make_customer(email=f"p{uuid4().hex}@x.example", consents=("email",), **fields) for _ in range(number)
+    ]
+
+
+def become(campaign, *statuses, channel="email"):
+    """Give the campaign's planned messages these states, in order."""
+    planned = campaign.messages.filter(channel=channel, status="planned").order_by("pk")
+    for message, status in zip(planned, statuses, strict=True):
+        message.status = status
+        message.reason = "refused" if status in ("failed", "bounced") else ""
+        message.owner = uuid4() if status in ("leased", "sending") else None
+        message.lease_until = now() if status in ("leased", "sending") else None
+        message.sent_at = now() if status in ("sent", "delivered") else None
+        message.save()
+
+
+def test_the_parts_always_add_up_to_the_audience():
+    make_people(8)
+    make_customer(email="no@x.example")
+    campaign = launch(make_campaign(channels=("email", "sms")))
+    become(campaign, "sent", "delivered", "bounced", "failed", "unknown", "leased", "sending", "planned")
+
+    found = results.results_of(campaign)
+
+    assert found.groups == {
+        "sent": 1,
+        "delivered": 1,
+        "bounced": 1,
+        "failed": 1,
+        "unknown": 1,
+        "waiting": 3,
+        "held": 10,
+    }
+    assert sum(part.count for part in found.equation) == found.audience == campaign.messages.count() == 18
+    assert found.people == 9
+    for channel in found.channels:
+        assert sum(channel.groups.values()) == campaign.messages.filter(channel=channel.channel).count()
+        assert sum(row.count for row in channel.held) == channel.groups["held"]
+
+
+def test_every_figure_leads_to_as_many_messages_as_it_counts():
+    make_people(4)
+    make_customer(email="no@x.example")
+    campaign = launch(make_campaign(channels=("email", "sms")))
+    become(campaign, "sent", "delivered", "bounced", "planned")
+
+    found = results.results_of(campaign)
+
+    assert results.behind(campaign).count() == found.audience
+    for part in found.equation:
+        assert results.behind(campaign, group=part.key).count() == part.count
+    for channel in found.channels:
+        for row in channel.held:
+            behind = results.behind(campaign, group="held", channel=channel.channel, reason=row.key)
+            assert behind.count() == row.count
+
+
+def test_every_state_a_message_can_have_belongs_to_one_part():
+    listed = [status for statuses in results.GROUPS.values() for status in statuses]
+    assert sorted(listed) == sorted(Message.Status.values)
+
+
+def test_people_who_clicked_are_counted_once_and_machines_never():
+    make_people(2)
+    campaign = launch(make_campaign())
+    become(campaign, "sent", "sent")
+    first, second = campaign.messages.order_by("pk")
+    link = Link.objects.get(campaign=campaign)
+    for message, is_machine in ((first, False), (first, False), (first, True), (second, True)):
+        Click.objects.create(message=message, link=link, is_machine=is_machine)
+
+    found = results.results_of(campaign)
+
+    assert (found.clickers, found.clicks, found.machine_clicks) == (1, 2, 2)
+    assert found.click_rate == 0.5
+    assert [(row.clickers, row.clicks, row.machine_clicks) for row in found.links] == [(1, 2, 2)]
+    assert list(results.behind(campaign, group="clicked")) == [first]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_in_the_goal_window_are_credited_by_currency():
+    ada, bob, eve = make_people(3)
+    campaign = launch(make_campaign(goal="revenue", goal_target=100, goal_days=7))
+    become(campaign, "sent", "sent", "sent")
+
+    def order(customer, minor, currency, *, at):
+        properties = {"total_minor": minor, "currency": currency}
+        make_event(customer, events.ORDER_COMPLETED, at=at, properties=properties)
+
+    order(ada, 5000, "EUR", at=now() + timedelta(days=1))
+    order(ada, 2500, "EUR", at=now() + timedelta(days=2))
+    order(bob, 900, "USD", at=now() + timedelta(days=1))
+    order(eve, 7700, "EUR", at=now() + timedelta(days=8))
+    order(eve, 7700, "EUR", at=now() - timedelta(days=1))
+    conversions.follow_orders()
+
+    found = results.results_of(campaign)
+
+    assert found.orders == 3
+    assert found.revenue == {"EUR": 7500, "USD": 900}
+    assert (found.main_currency, found.goal_reached, found.goal_share) == ("EUR", 75, 0.75)
+    assert "9.00" in found.other_revenue
+    assert results.behind(campaign, group="ordered").count() == 2
+
+
+def test_who_left_through_a_message_is_counted_for_its_campaign_only():
+    make_people(2)
+    campaign, other = launch(make_campaign()), launch(make_campaign())
+    services.unsubscribe(campaign.messages.order_by("pk")[0].pk, source="test")
+
+    assert results.results_of(campaign).unsubscribed == 1
+    assert results.results_of(other).unsubscribed == 0
+    assert results.behind(campaign, group="unsubscribed").count() == 1
+
+
+def test_the_list_shows_the_same_figures_as_the_page():
+    make_people(3)
+    campaign = launch(make_campaign())
+    become(campaign, "sent", "delivered", "failed")
+    Click.objects.create(message=campaign.messages.get(status="sent"), link=campaign.links.get())
+
+    listed = results.figures_for([campaign])[campaign.pk]
+    found = results.results_of(campaign)
+
+    assert (listed.audience, listed.arrived, listed.clickers) == (3, 2, 1)
+    assert (found.audience, found.arrived, found.clickers) == (3, 2, 1)
+
+
+def test_a_campaign_without_messages_divides_by_nothing():
+    found = results.results_of(make_campaign())
+
+    assert (found.audience, found.progress, found.click_rate, found.unsubscribe_rate) == (0, 0, None, None)
+    assert found.goal_share is None
+
+
+def test_figures_of_a_campaign_take_the_same_queries_whatever_its_size(django_assert_num_queries):
+    make_people(1)
+    small = launch(make_campaign())
+    with django_assert_num_queries(7):
+        results.results_of(small)
+    make_people(20)
+    large = launch(make_campaign(channels=("email", "sms")))
+    with django_assert_num_queries(7):
+        results.results_of(large)
+
+
+def test_the_page_asks_again_while_sending_and_stops_when_reports_are_in():
+    campaign = make_campaign(brand=make_brand())
+    found = results.Results(campaign, now())
+    campaign.status = "sending"
+    assert found.poll_seconds == 3
+    campaign.status, campaign.finished_at = "sent", now()
+    assert found.poll_seconds == 10
+    campaign.finished_at = now() - timedelta(hours=1)
+    assert found.poll_seconds == 0
+
+
+def test_the_hours_of_sending_have_no_gaps():
+    make_people(2)
+    campaign = launch(make_campaign())
+    become(campaign, "sent", "sent")
+    first = campaign.messages.order_by("pk")[0]
+    Message.objects.filter(pk=first.pk).update(sent_at=now() - timedelta(minutes=3))
+
+    speed = results.speed_of(campaign)
+
+    assert speed["unit_name"] == "minute"
+    assert speed["series"][0]["values"] == [1, 0, 0, 1]
+    assert len(speed["labels"]) == 4
