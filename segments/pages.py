@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from core.http import StaffRequest
 from customers.models import Customer, CustomerQuerySet
 
 from . import questions
@@ -82,23 +82,23 @@ def members_context(segment: Segment, customers: CustomerQuerySet, *, before: st
         ids = questions.member_ids(segment.pk, before=below, limit=PAGE + 1)
     except (questions.TooSlow, TreeError) as error:
         return {"segment": segment, "members": [], "members_problem": str(error)}
-    people = questions.newest(ids[:PAGE], customers.select_related("home_store"))
+    people = questions.newest(
+        ids[:PAGE], customers.select_related("home_store").prefetch_related("identifiers")
+    )
     older = ids[PAGE - 1] if len(ids) > PAGE else None
     return {"segment": segment, "members": people, "older": older, "is_first_page": below is None}
 
 
-def customer_context(customer: Customer, visible: SegmentQuerySet) -> dict[str, Any]:
-    """Every active segment, those with this person first; nothing for who was merged or erased."""
-    is_current = customer.status in (Customer.Status.KNOWN, Customer.Status.ANONYMOUS)
-    found = questions.segments_of(customer, list(visible.active())) if is_current else []
+def memberships_context(customer: Customer, visible: SegmentQuerySet) -> dict[str, Any]:
+    """Every active segment, those with this person first."""
+    found = questions.segments_of(customer, list(visible.active()))
     return {
-        "customer": customer,
         "inside": [one for one in found if one.is_member],
         "outside": [one for one in found if not one.is_member],
     }
 
 
-def tell_outcome(request: HttpRequest, outcome: Added) -> None:
+def tell_outcome(request: StaffRequest, outcome: Added) -> None:
     """Say what became of a paste; what was nobody is named, the first few of it."""
     if outcome.added or outcome.already:
         added = ngettext("{n} person added.", "{n} people added.", outcome.added)

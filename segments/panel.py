@@ -36,7 +36,10 @@ def of_builder(builder: Builder, customers: CustomerQuerySet, *, person: str) ->
 def _samples(tree: Any, ids: list[int], customers: CustomerQuerySet) -> list[dict[str, Any]]:
     """Each person with the conditions that hold for them."""
     why = questions.explain_many(tree, ids)
-    return [{"customer": one, "why": why[one.pk]} for one in questions.newest(ids, customers)]
+    return [
+        {"customer": one, "why": why[one.pk]}
+        for one in questions.newest(ids, customers.prefetch_related("identifiers"))
+    ]
 
 
 def _person(written: str, customers: CustomerQuerySet) -> Customer | None:

@@ -63,7 +63,7 @@ def _row(sql: str, params: dict[str, Any]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Measure:
-    """`reachable` is channel to number of people, `sample` the ids of the newest matches."""
+    """`reachable` is channel to number of people, `sample` the ids of the latest matches."""
 
     matches: int
     reachable: dict[str, int]
@@ -133,7 +133,7 @@ def in_segment(segment_id: int) -> t.InSegment:
 
 
 def member_ids(segment_id: int, *, before: int | None, limit: int) -> list[int]:
-    """Ids of members, newest customer first, below an id when given."""
+    """Ids of members, the latest first, below an id when given."""
     compiled = compile_tree(in_segment(segment_id), now())
     params = compiled.params | {"before": before, "page_size": limit}
     (found,) = _row(

@@ -301,10 +301,10 @@ class Row:
             ("exactly", pgettext("event", "exactly")),
         ]
         op = self._select("op", _("Comparison"), operators, redraws=True)
-        controls = [self._text("name", _("Event"), choices.event_names), op]
+        controls = [op]
         if op.value in ("at_least", "at_most", "exactly"):
             controls += [self._number("times", _("Times"), "1"), word(_("times"))]
-        controls += self._window()
+        controls += [self._text("name", _("Event"), choices.event_names), *self._window()]
         for number in range(self.filter_count):
             controls += self._draw_filter(number, choices)
         return [

@@ -12,7 +12,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
+from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -34,6 +37,29 @@ MAX_DAYS = 3650
 
 Path = tuple[str | int, ...]
 
+FIELDS: dict[str, Promise] = {
+    "value": gettext_lazy("value"),
+    "values": gettext_lazy("values"),
+    "number": gettext_lazy("number"),
+    "days": gettext_lazy("days"),
+    "within": gettext_lazy("days"),
+    "years": gettext_lazy("years"),
+    "times": gettext_lazy("times"),
+    "date": gettext_lazy("day"),
+    "since": gettext_lazy("first day"),
+    "until": gettext_lazy("last day"),
+    "window": gettext_lazy("window"),
+    "name": gettext_lazy("name"),
+    "first": gettext_lazy("first event"),
+    "then": gettext_lazy("second event"),
+    "where": gettext_lazy("property"),
+    "key": gettext_lazy("name"),
+    "op": gettext_lazy("comparison"),
+    "channel": gettext_lazy("channel"),
+    "currency": gettext_lazy("currency"),
+    "segment": gettext_lazy("segment"),
+}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -48,14 +74,15 @@ class Problem:
         steps = [str(step + 1) for step in self.path if isinstance(step, int)]
         named = [step for step in self.path if isinstance(step, str) and step not in ("nodes", "node")]
         if not steps and not named:
-            return self.message
+            return str(capfirst(self.message))
+        field = str(FIELDS.get(named[-1], named[-1])) if named else ""
         if not steps:
-            return _("{field}: {message}").format(field=named[-1], message=self.message)
+            return _("{field}: {message}").format(field=capfirst(field), message=self.message)
         place = ".".join(steps)
         if not named:
             return _("Condition {place}: {message}").format(place=place, message=self.message)
         return _("Condition {place}, {field}: {message}").format(
-            place=place, field=named[-1], message=self.message
+            place=place, field=field, message=self.message
         )
 
 
@@ -542,7 +569,9 @@ def _plain(detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
-    if kind in ("missing", "union_tag_not_found", "string_too_short", "too_short", "none_required"):
+    if kind == "union_tag_not_found":
+        return _("the kind of condition is missing.")
+    if kind in ("missing", "string_too_short", "too_short", "none_required"):
         return _("is missing.")
     if kind in ("greater_than_equal", "greater_than"):
         return _("must be at least {limit}.").format(limit=context.get("ge", context.get("gt")))

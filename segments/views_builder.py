@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import trigger_client_event
 
 from core.errors import DomainError
+from core.http import StaffRequest
 from core.policy import requires
 from core.templatetags.ui import num
 from customers.models import Customer
@@ -24,7 +25,7 @@ from .tree import TreeError
 
 
 @requires("segments.add_segment")
-def segment_create(request: HttpRequest) -> HttpResponse:
+def segment_create(request: StaffRequest) -> HttpResponse:
     """A new segment by rules. Buttons of the builder post here too, named `do`."""
     if request.method != "POST":
         return _page(request, SegmentForm(), Builder.blank())
@@ -32,7 +33,7 @@ def segment_create(request: HttpRequest) -> HttpResponse:
 
 
 @requires("segments.change_segment")
-def segment_edit(request: HttpRequest, pk: int) -> HttpResponse:
+def segment_edit(request: StaffRequest, pk: int) -> HttpResponse:
     segment = get_object_or_404(Segment.objects.visible_to(request.user), pk=pk)
     if segment.is_list:
         return HttpResponseRedirect(reverse("segments:rename", args=[pk]))
@@ -42,7 +43,7 @@ def segment_edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _posted(request, segment)
 
 
-def _posted(request: HttpRequest, segment: Segment | None) -> HttpResponse:
+def _posted(request: StaffRequest, segment: Segment | None) -> HttpResponse:
     """Carry out a button of the builder, or save."""
     form, builder = SegmentForm(request.POST), Builder.from_post(request.POST)
     if "do" in request.POST:
@@ -59,7 +60,7 @@ def _posted(request: HttpRequest, segment: Segment | None) -> HttpResponse:
 
 
 def _saved(
-    request: HttpRequest, form: SegmentForm, builder: Builder, segment: Segment | None
+    request: StaffRequest, form: SegmentForm, builder: Builder, segment: Segment | None
 ) -> Segment | None:
     """The segment, or None with the form and the rows saying why not."""
     try:
@@ -82,29 +83,29 @@ def _saved(
     return None
 
 
-def _is_fragment(request: HttpRequest) -> bool:
-    htmx = request.htmx  # type: ignore[attr-defined]
-    return bool(htmx and not htmx.boosted and not htmx.history_restore_request)
+def _is_fragment(request: StaffRequest) -> bool:
+    htmx = request.htmx
+    return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
-def _choices(request: HttpRequest, segment: Segment | None) -> Choices:
-    visible = Segment.objects.visible_to(request.user)  # type: ignore[arg-type]
+def _choices(request: StaffRequest, segment: Segment | None) -> Choices:
+    visible = Segment.objects.visible_to(request.user)
     return Choices(segments=visible, without=segment.pk if segment else None)
 
 
-def _drawn(request: HttpRequest, builder: Builder, segment: Segment | None) -> dict[str, Any]:
+def _drawn(request: StaffRequest, builder: Builder, segment: Segment | None) -> dict[str, Any]:
     builder.draw(_choices(request, segment))
     return {"builder": builder, "segment": segment, "what_choices": what_choices()}
 
 
-def _rules(request: HttpRequest, builder: Builder, segment: Segment | None) -> HttpResponse:
+def _rules(request: StaffRequest, builder: Builder, segment: Segment | None) -> HttpResponse:
     response = render(request, "segments/partials/rules.html", _drawn(request, builder, segment))
     response["HX-Trigger-After-Swap"] = "segment-changed"
     return response
 
 
 def _page(
-    request: HttpRequest,
+    request: StaffRequest,
     form: SegmentForm,
     builder: Builder,
     segment: Segment | None = None,
@@ -117,11 +118,12 @@ def _page(
 
 @requires("segments.view_segment")
 @require_POST
-def segment_preview(request: HttpRequest) -> HttpResponse:
+def segment_preview(request: StaffRequest) -> HttpResponse:
     """The live panel: how many the form matches, ten of them, and the person being checked."""
     builder = Builder.from_post(request.POST)
-    customers = Customer.objects.visible_to(request.user).current()  # type: ignore[arg-type]
+    customers = Customer.objects.visible_to(request.user).current()
     context = panel.of_builder(builder, customers, person=request.POST.get("person", ""))
+    context["chosen"] = "chosen" in request.POST
     response = render(request, "segments/partials/panel.html", context)
     if measure := context.get("measure"):
         said = ngettext("{n} person matches", "{n} people match", measure.matches)
@@ -130,11 +132,12 @@ def segment_preview(request: HttpRequest) -> HttpResponse:
 
 
 @requires("segments.view_segment")
-def people_search(request: HttpRequest) -> HttpResponse:
+@require_safe
+def people_search(request: StaffRequest) -> HttpResponse:
     """People to check, by name, address or number."""
-    customers = Customer.objects.visible_to(request.user).current()  # type: ignore[arg-type]
+    customers = Customer.objects.visible_to(request.user).current()
     query = request.GET.get("who", "").strip()[:100]
-    visible = Segment.objects.visible_to(request.user)  # type: ignore[arg-type]
+    visible = Segment.objects.visible_to(request.user)
     written = request.GET.get("segment", "")
     segment = get_object_or_404(visible, pk=written) if written.isdecimal() and len(written) < 19 else None
     context = {"query": query, "people": panel.find_people(query, customers), "segment": segment}

@@ -208,7 +208,10 @@ def _where(filters: Iterable[t.PropertyFilter]) -> str:
 
 
 def _via(channel: str | None) -> str:
-    return _("by channel {channel}").format(channel=channel) if channel else ""
+    if not channel:
+        return ""
+    label = dict([*Order.Channel.choices, *Channel.choices]).get(channel, channel)
+    return _("by channel {channel}").format(channel=label)
 
 
 def _at(store: str | None, names: Names) -> str:
@@ -264,10 +267,7 @@ def _orders(node: t.Orders, names: Names) -> str:
         }[node.op].format(n=num(value))
     else:
         sentence = _amount(node)
-    channel = dict(Order.Channel.choices).get(node.channel or "", node.channel)
-    return _with(
-        sentence, window_words(node.window), _via(str(channel) if channel else None), _at(node.store, names)
-    )
+    return _with(sentence, window_words(node.window), _via(node.channel), _at(node.store, names))
 
 
 def _bought_at(node: t.Orders) -> str:
