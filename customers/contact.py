@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connection
 
 from .addresses import address_hash_params, address_hash_sql
-from .models import Channel, Identifier
+from .models import Channel, Customer, Identifier
 
 ADDRESS_KIND: dict[str, str] = {
     Channel.EMAIL: Identifier.Kind.EMAIL,
@@ -68,3 +68,12 @@ def best(identifiers: Iterable[Identifier], kind: str) -> str:
         return ""
     verified = sorted((i for i in ours if i.verified_at), key=lambda i: (i.verified_at, -i.pk), reverse=True)
     return (verified or sorted(ours, key=lambda i: i.pk))[0].value
+
+
+def name_of(customer: Customer, identifiers: Iterable[Identifier]) -> str:
+    """What to call a customer: the name, or the best of what else points at them."""
+    if customer.full_name:
+        return customer.full_name
+    known = list(identifiers)
+    kinds = (Identifier.Kind.EMAIL, Identifier.Kind.PHONE, Identifier.Kind.USER_ID)
+    return next(filter(None, (best(known, kind) for kind in kinds)), str(customer))

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from babel import Locale
@@ -111,36 +112,34 @@ class CustomerForm(forms.ModelForm):
 
     def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["language"].widget.choices = language_choices(_("Not known"))  # type: ignore[attr-defined]
-        self.fields["country"].widget.choices = country_choices(_("Not known"))  # type: ignore[attr-defined]
+        self.fields["language"].widget.choices = language_choices(_("Not known"))
+        self.fields["country"].widget.choices = country_choices(_("Not known"))
         self.fields["home_store"].queryset = Store.objects.visible_to(user)  # type: ignore[attr-defined]
         # Somebody of one shop cannot give a customer away and lose sight of them.
         self.fields["home_store"].required = user.is_store_bound
         self.timezones = cells.timezone_names()
 
     def clean_language(self) -> str:
-        value: str = self.cleaned_data["language"]
-        return cells.language(value) if value else ""
+        return _as_import_reads(self.cleaned_data["language"], cells.language)
 
     def clean_country(self) -> str:
-        value: str = self.cleaned_data["country"]
-        return cells.country(value) if value else ""
+        return _as_import_reads(self.cleaned_data["country"], cells.country)
 
     def clean_timezone(self) -> str:
-        value: str = self.cleaned_data["timezone"].strip()
-        try:
-            return cells.timezone(value) if value else ""
-        except cells.BadCell as error:
-            raise forms.ValidationError(str(error)) from error
+        return _as_import_reads(self.cleaned_data["timezone"], cells.timezone)
 
-    def clean_birth_date(self) -> Any:
-        value = self.cleaned_data["birth_date"]
-        if value:
-            try:
-                cells.past_day(value.isoformat())
-            except cells.BadCell as error:
-                raise forms.ValidationError(str(error)) from error
+    def clean_birth_date(self) -> date | None:
+        value: date | None = self.cleaned_data["birth_date"]
+        _as_import_reads(value.isoformat() if value else "", cells.past_day)
         return value
+
+
+def _as_import_reads(value: str, convert: Callable[[str], Any]) -> Any:
+    """What an import would make of this text, its refusal being the field's error; empty stays empty."""
+    try:
+        return convert(value.strip()) if value.strip() else ""
+    except cells.BadCell as error:
+        raise forms.ValidationError(str(error)) from error
 
 
 class ConsentForm(forms.Form):
@@ -170,6 +169,11 @@ class ConsentForm(forms.Form):
         if data.get("state") == "granted" and not data.get("source"):
             raise forms.ValidationError(_("Say how the customer gave this consent."))
         return data
+
+    @property
+    def refusal(self) -> str:
+        """Why it cannot be recorded, in one line; a broken form has no better words than these."""
+        return " ".join(map(str, self.non_field_errors())) or _("There is no such consent.")
 
 
 class UploadForm(forms.Form):
@@ -249,14 +253,10 @@ class CustomerOptionsForm(forms.Form):
         country.choices = country_choices(_("As set for this house"))  # type: ignore[attr-defined]
 
     def clean_consent_on(self) -> str:
-        value = self.cleaned_data["consent_on"]
-        if not value:
-            return ""
-        try:
-            cells.past_day(value.isoformat())
-        except cells.BadCell as error:
-            raise forms.ValidationError(str(error)) from error
-        return str(value.isoformat())
+        value: date | None = self.cleaned_data["consent_on"]
+        day = value.isoformat() if value else ""
+        _as_import_reads(day, cells.past_day)
+        return day
 
     def needs(self, mapping: dict[str, str]) -> bool:
         """Whether the proof of the file's consents is complete; adds the error when it is not."""

@@ -178,7 +178,7 @@ class Identifier(models.Model):
 class EventQuerySet(models.QuerySet["Event"]):
     def settled(self) -> "EventQuerySet":
         """Events of transactions that can no longer be overtaken by a slower, older one."""
-        return self.extra(where=["tx < pg_snapshot_xmin(pg_current_snapshot())"])
+        return self.extra(where=["tx < pg_snapshot_xmin(pg_current_snapshot())"])  # type: ignore[return-value]
 
 
 class Event(models.Model):

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils.functional import Promise
+
+from core.http import StaffRequest
 
 from . import contact
 from .addresses import address_hash
@@ -44,7 +45,7 @@ def visible_customer(user: "User", public_id: UUID) -> Customer:
     return get_object_or_404(found, public_id=public_id)
 
 
-def customer_context(request: HttpRequest, customer: Customer, *, tab: str) -> dict[str, Any]:
+def customer_context(request: StaffRequest, customer: Customer, *, tab: str) -> dict[str, Any]:
     """What `customers/layout.html` needs. `tab`: timeline, orders, messages, segments or history.
 
     Three queries, whatever the customer.
@@ -52,6 +53,7 @@ def customer_context(request: HttpRequest, customer: Customer, *, tab: str) -> d
     identifiers = list(customer.identifiers.order_by("kind", "id"))
     return {
         "customer": customer,
+        "customer_name": contact.name_of(customer, identifiers),
         "identifiers": identifiers,
         "tab": tab,
         **consent_context(customer, identifiers),
@@ -62,7 +64,7 @@ def consent_context(customer: Customer, identifiers: list[Identifier]) -> dict[s
     """What the card of contact and consents needs."""
     known = {
         (consent.channel, consent.purpose): consent
-        for consent in Consent.objects.filter(customer=customer).select_related("event", "event__actor")
+        for consent in Consent.objects.filter(customer=customer).select_related("event")
     }
     addresses = {channel: contact.best(identifiers, kind) for channel, kind in contact.ADDRESS_KIND.items()}
     suppressed = _suppressed({channel: address for channel, address in addresses.items() if address})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from itertools import groupby
 from typing import Any
 
@@ -52,6 +52,11 @@ class Line:
     channel: str
     title: str
     subtitle: str
+
+    @property
+    def has_time(self) -> bool:
+        """Whether we were told more than the day: files without times mean local midnight."""
+        return self.at.time() != time()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.timezone import localdate
@@ -12,9 +12,10 @@ from django_htmx.http import trigger_client_event
 
 from core.errors import DomainError
 from core.history import Position, read_history
+from core.http import StaffRequest
 from core.policy import requires
 
-from . import exports, services, timeline
+from . import contact, exports, services, timeline
 from .forms import ConsentForm, CustomerFilterForm, CustomerForm
 from .keyset import page_of
 from .listing import estimated_total, narrowed, size_of
@@ -26,7 +27,7 @@ TIMELINE_PAGE = 40
 
 @requires("customers.view_customer")
 @require_safe
-def customer_list(request: HttpRequest) -> HttpResponse:
+def customer_list(request: StaffRequest) -> HttpResponse:
     """Who we know, latest first, narrowed by what stands in the address."""
     form = CustomerFilterForm(request.GET, user=request.user)
     chosen = form.chosen()
@@ -35,7 +36,7 @@ def customer_list(request: HttpRequest) -> HttpResponse:
     exact = _exact(request, chosen) if "before" not in request.GET and "after" not in request.GET else []
     rows = exact + [customer for customer in page.rows if customer not in exact]
     total, is_exact = size_of(found)
-    if not is_exact and not chosen and not request.user.is_store_bound:  # type: ignore[union-attr]
+    if not is_exact and not chosen and not request.user.is_store_bound:
         total = estimated_total()
     context = {
         "form": form,
@@ -51,7 +52,7 @@ def customer_list(request: HttpRequest) -> HttpResponse:
 
 @requires("customers.export_customer")
 @require_safe
-def customer_export(request: HttpRequest) -> HttpResponseBase:
+def customer_export(request: StaffRequest) -> HttpResponseBase:
     """The list as it is narrowed, as CSV."""
     chosen = CustomerFilterForm(request.GET, user=request.user).chosen()
     customers = narrowed(_visible(request), chosen)
@@ -60,9 +61,9 @@ def customer_export(request: HttpRequest) -> HttpResponseBase:
 
 @requires("customers.view_customer")
 @require_safe
-def customer_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def customer_detail(request: StaffRequest, public_id: UUID) -> HttpResponse:
     """One person with their timeline over all channels."""
-    customer = visible_customer(request.user, public_id)  # type: ignore[arg-type]
+    customer = visible_customer(request.user, public_id)
     happened = customer.events.select_related("store")
     channels = [c for c in happened.order_by().values_list("channel", flat=True).distinct() if c]
     chosen = request.GET.get("channel", "")
@@ -83,26 +84,27 @@ def customer_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 
 @requires("customers.change_customer")
-def customer_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def customer_edit(request: StaffRequest, public_id: UUID) -> HttpResponse:
     """Correct what we know of a person."""
-    customer = visible_customer(request.user, public_id)  # type: ignore[arg-type]
+    customer = visible_customer(request.user, public_id)
     form = CustomerForm(request.POST or None, instance=customer, user=request.user)
     if request.method == "POST" and form.is_valid():
         form.save()
         messages.success(request, _("Saved."))
         return redirect(customer)
-    status = 422 if form.errors else 200
-    return render(request, "customers/edit.html", {"customer": customer, "form": form}, status=status)
+    name = contact.name_of(customer, customer.identifiers.all())
+    context = {"customer": customer, "customer_name": name, "form": form}
+    return render(request, "customers/edit.html", context, status=422 if form.errors else 200)
 
 
 @requires("customers.change_consent")
 @require_POST
-def customer_consent(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def customer_consent(request: StaffRequest, public_id: UUID) -> HttpResponse:
     """Record what the customer just said about being contacted."""
-    customer = visible_customer(request.user, public_id)  # type: ignore[arg-type]
+    customer = visible_customer(request.user, public_id)
     form = ConsentForm(request.POST)
     if not form.is_valid():
-        return _consent_card(request, customer, error=" ".join(form.errors.get("__all__", [_("Try again.")])))
+        return _consent_card(request, customer, error=form.refusal)
     said = form.cleaned_data
     source = said["source"] or "store"
     statement = services.record_consent(
@@ -112,19 +114,19 @@ def customer_consent(request: HttpRequest, public_id: UUID) -> HttpResponse:
         state=said["state"],
         source=str(dict(ConsentForm.SOURCES)[source]),
         evidence=_("recorded on the customer's page by {name}").format(name=request.user),
-        by=request.user,  # type: ignore[arg-type]
+        by=request.user,
     )
     return _consent_card(request, customer, statement=statement)
 
 
 @requires("customers.change_consent")
 @require_POST
-def consent_undo(request: HttpRequest, public_id: UUID, pk: int) -> HttpResponse:
+def consent_undo(request: StaffRequest, public_id: UUID, pk: int) -> HttpResponse:
     """Take back a consent just recorded by mistake."""
-    customer = visible_customer(request.user, public_id)  # type: ignore[arg-type]
+    customer = visible_customer(request.user, public_id)
     statement = get_object_or_404(ConsentEvent, pk=pk, customer=customer)
     try:
-        services.take_back_statement(statement.pk, by=request.user)  # type: ignore[arg-type]
+        services.take_back_statement(statement.pk, by=request.user)
     except DomainError as error:
         return _consent_card(request, customer, error=str(error))
     return _consent_card(request, customer)
@@ -132,12 +134,12 @@ def consent_undo(request: HttpRequest, public_id: UUID, pk: int) -> HttpResponse
 
 @requires("core.view_history")
 @require_safe
-def customer_history(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def customer_history(request: StaffRequest, public_id: UUID) -> HttpResponse:
     """Who changed what of this customer."""
-    customer = visible_customer(request.user, public_id)  # type: ignore[arg-type]
+    customer = visible_customer(request.user, public_id)
     before = Position.parse(request.GET.get("before", ""))
     entries, older = read_history(
-        reader=request.user,  # type: ignore[arg-type]
+        reader=request.user,
         kind="customers.customer",
         pk=customer.pk,
         before=before,
@@ -148,17 +150,17 @@ def customer_history(request: HttpRequest, public_id: UUID) -> HttpResponse:
     )
 
 
-def _visible(request: HttpRequest) -> CustomerQuerySet:
-    return Customer.objects.visible_to(request.user).current()  # type: ignore[arg-type]
+def _visible(request: StaffRequest) -> CustomerQuerySet:
+    return Customer.objects.visible_to(request.user).current()
 
 
-def _listed(request: HttpRequest, chosen: dict[str, Any]) -> CustomerQuerySet:
+def _listed(request: StaffRequest, chosen: dict[str, Any]) -> CustomerQuerySet:
     """The rows of the list with all a row shows: three queries for any page."""
     found = narrowed(_visible(request), chosen)
     return found.select_related("home_store").prefetch_related("identifiers", "consents")
 
 
-def _exact(request: HttpRequest, chosen: dict[str, Any]) -> list[Customer]:
+def _exact(request: StaffRequest, chosen: dict[str, Any]) -> list[Customer]:
     """Whoever the whole search text identifies, to stand first."""
     words = chosen.get("q")
     if not words:
@@ -168,10 +170,10 @@ def _exact(request: HttpRequest, chosen: dict[str, Any]) -> list[Customer]:
 
 
 def _consent_card(
-    request: HttpRequest, customer: Customer, *, statement: ConsentEvent | None = None, error: str = ""
+    request: StaffRequest, customer: Customer, *, statement: ConsentEvent | None = None, error: str = ""
 ) -> HttpResponse:
     """The card as it is now; after a change with the way back, without htmx the whole page again."""
-    if not request.htmx:  # type: ignore[attr-defined]
+    if not request.htmx:
         if error:
             messages.error(request, error)
         return redirect(customer)
@@ -193,6 +195,6 @@ def _undo_url(customer: Customer, statement: ConsentEvent) -> str:
     return reverse("customers:consent_undo", args=[customer.public_id, statement.pk])
 
 
-def _is_fragment(request: HttpRequest) -> bool:
-    htmx = request.htmx  # type: ignore[attr-defined]
+def _is_fragment(request: StaffRequest) -> bool:
+    htmx = request.htmx
     return bool(htmx and not htmx.boosted and not htmx.history_restore_request)

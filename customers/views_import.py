@@ -1,9 +1,10 @@
 """The pages of the customer import; `customers.wizard` says what they do."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
+from core.http import StaffRequest
 from core.policy import requires
 
 from . import wizard
@@ -13,42 +14,42 @@ from .wizard import CUSTOMER_WIZARD
 
 
 @requires("customers.import_customer")
-def import_upload(request: HttpRequest) -> HttpResponse:
+def import_upload(request: StaffRequest) -> HttpResponse:
     return wizard.upload(request, CUSTOMER_WIZARD)
 
 
 @requires("customers.import_customer")
-def import_job(request: HttpRequest, pk: int) -> HttpResponse:
+def import_job(request: StaffRequest, pk: int) -> HttpResponse:
     return wizard.job(request, CUSTOMER_WIZARD, pk)
 
 
 @requires("customers.import_customer")
 @require_safe
-def import_check(request: HttpRequest, pk: int) -> HttpResponse:
+def import_check(request: StaffRequest, pk: int) -> HttpResponse:
     return wizard.check(request, CUSTOMER_WIZARD, pk)
 
 
 @requires("customers.import_customer")
 @require_POST
-def import_start(request: HttpRequest, pk: int) -> HttpResponse:
+def import_start(request: StaffRequest, pk: int) -> HttpResponse:
     return wizard.start(request, CUSTOMER_WIZARD, pk)
 
 
 @requires("customers.import_customer")
 @require_POST
-def import_discard(request: HttpRequest, pk: int) -> HttpResponse:
+def import_discard(request: StaffRequest, pk: int) -> HttpResponse:
     return wizard.discard(request, CUSTOMER_WIZARD, pk)
 
 
 @requires("customers.import_customer")
 @require_safe
-def import_rejected(request: HttpRequest, pk: int) -> HttpResponseBase:
+def import_rejected(request: StaffRequest, pk: int) -> HttpResponseBase:
     return wizard.rejected(request, CUSTOMER_WIZARD, pk)
 
 
 @requires("customers.import_customer")
 @require_safe
-def imports(request: HttpRequest) -> HttpResponse:
+def imports(request: StaffRequest) -> HttpResponse:
     """Every file that was brought, latest first."""
     jobs = ImportJob.objects.select_related("by").defer("dialect", "mapping")
     context = {"page": page_of(jobs, request.GET.dict(), moment="created_at", size=25)}

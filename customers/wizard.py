@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core.errors import DomainError
+from core.http import StaffRequest
 
 from . import exports
 from .forms import ColumnsForm, CustomerOptionsForm, UploadForm
@@ -31,7 +32,6 @@ class Wizard:
     namespace: str
     title: str | Promise
     intro: str | Promise
-    list_url: str
 
     def url(self, name: str) -> str:
         return f"{self.namespace}:{name}"
@@ -48,16 +48,15 @@ CUSTOMER_WIZARD = Wizard(
     namespace="customers",
     title=gettext_lazy("Import customers"),
     intro=gettext_lazy("A row per person, with a customer number, e-mail, phone or card to know them by."),
-    list_url="customers:list",
 )
 
 
-def upload(request: HttpRequest, wizard: Wizard) -> HttpResponse:
+def upload(request: StaffRequest, wizard: Wizard) -> HttpResponse:
     """Step one: bring a file."""
     form = UploadForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         try:
-            job = jobs.bring_file(form.cleaned_data["file"], importer=wizard.importer, by=request.user)  # type: ignore[arg-type]
+            job = jobs.bring_file(form.cleaned_data["file"], importer=wizard.importer, by=request.user)
         except DomainError as error:
             form.add_error("file", str(error))
         else:
@@ -66,7 +65,7 @@ def upload(request: HttpRequest, wizard: Wizard) -> HttpResponse:
     return render(request, "customers/import_upload.html", context, status=422 if form.errors else 200)
 
 
-def job(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
+def job(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
     """Step two while it is a draft, then the progress and the result."""
     found = wizard.job(pk)
     if found.status == ImportJob.Status.DRAFT:
@@ -75,12 +74,12 @@ def job(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
         messages.warning(request, _("This import has been started already."))
         return redirect(wizard.url("import_job"), pk)
     context = {"job": found, "rejections": found.rejections.all()[:20], **_frame(wizard, step=3)}
-    if request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request:  # type: ignore[attr-defined]
+    if request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request:
         return render(request, "customers/partials/import_progress.html", context)
     return render(request, "customers/import_progress.html", context)
 
 
-def _columns(request: HttpRequest, wizard: Wizard, found: ImportJob) -> HttpResponse:
+def _columns(request: StaffRequest, wizard: Wizard, found: ImportJob) -> HttpResponse:
     data = request.POST if request.method == "POST" else None
     columns = ColumnsForm(data, job=found, fields=wizard.importer.fields)
     options = wizard.options_form(data, initial=found.options or None)
@@ -105,41 +104,41 @@ def _columns_context(found: ImportJob, columns: ColumnsForm, rows: list[reader.R
     samples = jobs.sample_of(columns.columns, rows)
     return {
         "form": columns,
-        "columns": [(bound, samples[bound.label]) for bound in columns],
+        "columns": [(bound, samples[str(bound.label)]) for bound in columns],
         "headers": columns.columns,
         "rows": rows,
         "dialect": found.dialect,
     }
 
 
-def check(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
+def check(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
     """Step three: what the import would do. The page comes at once, its result by itself."""
     found = wizard.job(pk)
     if found.status != ImportJob.Status.DRAFT:
         return redirect(wizard.url("import_job"), pk)
     context: dict[str, Any] = {"job": found, **_frame(wizard, step=2)}
-    if not (request.htmx or "result" in request.GET):  # type: ignore[attr-defined]
+    if not (request.htmx or "result" in request.GET):
         return render(request, "customers/import_check.html", context)
     try:
         context["check"] = jobs.check_draft(pk, importer=wizard.importer)
     except DomainError as error:
         context["error"] = str(error)
-    is_fragment = bool(request.htmx)  # type: ignore[attr-defined]
+    is_fragment = bool(request.htmx)
     name = "partials/import_check.html" if is_fragment else "import_check.html"
     return render(request, f"customers/{name}", context)
 
 
-def start(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
+def start(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
     """Step four: let the workers do it."""
     wizard.job(pk)
     try:
-        jobs.start_import(pk, importer=wizard.importer, by=request.user)  # type: ignore[arg-type]
+        jobs.start_import(pk, importer=wizard.importer, by=request.user)
     except DomainError as error:
         messages.warning(request, str(error))
     return redirect(wizard.url("import_job"), pk)
 
 
-def discard(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
+def discard(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
     """Throw a draft away."""
     found = wizard.job(pk)
     try:
@@ -150,7 +149,7 @@ def discard(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponse:
     return redirect("customers:imports")
 
 
-def rejected(request: HttpRequest, wizard: Wizard, pk: int) -> HttpResponseBase:
+def rejected(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponseBase:
     """The refused rows as CSV, to mend and bring again."""
     found = wizard.job(pk)
     if not found.rejected:

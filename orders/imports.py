@@ -60,16 +60,7 @@ ORDER_FIELDS: tuple[Field, ...] = (
     Field(
         "store",
         gettext_lazy("Store"),
-        (
-            "store",
-            "store code",
-            "shop",
-            "location",
-            "store name",
-            "negozio",
-            "punto vendita",
-            "codice negozio",
-        ),
+        "store, store code, shop, location, store name, negozio, punto vendita, codice negozio",
     ),
 )
 CHANNEL_WORDS: dict[str, str] = {
@@ -140,7 +131,7 @@ def _channel(cell: str) -> str:
 class OrderImporter:
     """How order files are imported."""
 
-    kind = ImportJob.Kind.ORDERS
+    kind: str = ImportJob.Kind.ORDERS
     fields: Sequence[Field] = ORDER_FIELDS
 
     def row_reader(

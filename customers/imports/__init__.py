@@ -19,7 +19,7 @@ __all__ = ["CUSTOMERS", "CustomerImporter"]
 class CustomerImporter:
     """How customer files are imported."""
 
-    kind = ImportJob.Kind.CUSTOMERS
+    kind: str = ImportJob.Kind.CUSTOMERS
     fields: Sequence[Field] = CUSTOMER_FIELDS
 
     def row_reader(

@@ -132,7 +132,7 @@ def apply_people(rows: Sequence[PersonRow], setup: Setup) -> Outcome:
 
 
 def _begin(pk: int, row: PersonRow, setup: Setup) -> Person:
-    values = dict.fromkeys(ATTRIBUTES, "") | {"birth_date": None, "home_store_id": None}
+    values: dict[str, Any] = dict.fromkeys(ATTRIBUTES, "") | {"birth_date": None, "home_store_id": None}
     values |= {"created_at": setup.at, "status": Customer.Status.KNOWN}
     return Person(pk, values, {}, first_line=row.line)
 

@@ -6,6 +6,7 @@ or raises BadCell with a sentence for the person who brought the file.
 
 import re
 import zoneinfo
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from functools import lru_cache
@@ -268,39 +269,41 @@ def _shown(value: str) -> str:
     return f"{short}…" if len(value) > 60 else short
 
 
+SPEECHES = ("de", "fr", "es", "it", "en")  # Whose names for countries and languages are understood.
+NO_COUNTRIES = frozenset(["EU", "EZ", "UN", "XA", "XB", "ZZ"])
+
+
 @lru_cache(maxsize=1)
 def _country_codes() -> dict[str, str]:
     """Casefolded names and codes to alpha-2."""
-    codes = {code: name for code, name in Locale("en").territories.items() if re.fullmatch("[A-Z]{2}", code)}
-    codes = {code: name for code, name in codes.items() if code not in {"EU", "EZ", "UN", "XA", "XB", "ZZ"}}
-    found = {
-        Locale(speech).territories[code].casefold(): code
-        for speech in ("de", "fr", "es", "it", "en")
-        for code in codes
-        if code in Locale(speech).territories
-    }
+    found = _codes_by_name("territories", lambda code: code.isupper() and code not in NO_COUNTRIES)
+    codes = set(found.values())
     for alias, targets in get_global("territory_aliases").items():
-        if len(alias) == 3 and alias.isalpha() and len(targets) == 1 and targets[0] in codes:
-            found[alias.casefold()] = targets[0]
-    found |= {code.casefold(): code for code in codes}
+        if re.fullmatch("[A-Z]{3}", str(alias)) and len(list(targets)) == 1 and targets[0] in codes:
+            found[str(alias).casefold()] = str(targets[0])
     found |= {"uk": "GB", "great britain": "GB", "england": "GB", "usa": "US", "u.s.a.": "US", "olanda": "NL"}
     return found
 
 
 @lru_cache(maxsize=1)
 def _language_codes() -> dict[str, str]:
-    """Casefolded names and two-letter codes to ISO 639-1."""
-    codes = [code for code in Locale("en").languages if len(code) == 2]
-    found = {
-        Locale(speech).languages[code].casefold(): code
-        for speech in ("de", "fr", "es", "it", "en")
-        for code in codes
-        if code in Locale(speech).languages
-    }
-    for alias, code in get_global("language_aliases").items():
-        if len(alias) == 3 and code in codes:
-            found[alias] = code
-    return found | {code: code for code in codes}
+    """Casefolded names and codes to ISO 639-1."""
+    found = _codes_by_name("languages", str.islower)
+    codes = set(found.values())
+    for alias, target in get_global("language_aliases").items():
+        if len(str(alias)) == 3 and target in codes:
+            found[str(alias)] = str(target)
+    return found
+
+
+def _codes_by_name(section: str, is_code: Callable[[str], bool]) -> dict[str, str]:
+    """Two-letter codes by themselves and by their names in the languages we understand, casefolded."""
+    found: dict[str, str] = {}
+    for speech in SPEECHES:
+        names: dict[str, str] = dict(getattr(Locale(speech), section))
+        wanted = {code: name for code, name in names.items() if re.fullmatch("[A-Za-z]{2}", code)}
+        found |= {name.casefold(): code for code, name in wanted.items() if is_code(code)}
+    return found | {code.casefold(): code for code in found.values()}
 
 
 @lru_cache(maxsize=1)

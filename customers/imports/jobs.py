@@ -87,7 +87,7 @@ def discard_draft(job_id: int) -> None:
     job = _draft(job_id)
     stored = job.file
     job.delete()
-    transaction.on_commit(lambda: stored.storage.delete(stored.name))
+    transaction.on_commit(lambda: stored.storage.delete(str(stored.name)))
 
 
 def run_import(job_id: int, *, importer: Importer) -> None:

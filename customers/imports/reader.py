@@ -73,6 +73,7 @@ def sniff(file: BinaryIO) -> Dialect:
     _refuse_what_is_no_text(head)
     encoding = _sniff_encoding(file, head)
     text = head.decode(encoding, errors="replace")
+    _refuse_control_characters(text)
     if not text.strip():
         raise UnreadableFile(_("The file is empty."))
     delimiter = _sniff_delimiter(text)
@@ -139,10 +140,14 @@ def _sniff_encoding(file: BinaryIO, head: bytes) -> str:
         return "utf-16-le"
     if even > len(head) // 5 and odd < len(head) // 50:
         return "utf-16-be"
-    controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\0")
-    if controls + head.count(0) > max(8, len(head) // 20):
-        raise UnreadableFile(_("This is not a text file. Save the table as CSV and bring that."))
     return "utf-8" if _is_mostly_utf8(file) else "cp1252"
+
+
+def _refuse_control_characters(text: str) -> None:
+    """A few may be a broken row; many are no text."""
+    controls = sum(text.count(chr(code)) for code in range(32) if chr(code) not in "\t\n\r\f")
+    if controls > max(8, len(text) // 20):
+        raise UnreadableFile(_("This is not a text file. Save the table as CSV and bring that."))
 
 
 def _is_mostly_utf8(file: BinaryIO) -> bool:

@@ -72,6 +72,11 @@ class Check:
     by_column: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[int, str]] = field(default_factory=list)
 
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Columns by how many rows they would have refused; an empty name is the row as a whole."""
+        return self.by_column.most_common()
+
 
 def check(file: BinaryIO, job: ImportJob, importer: Importer, *, limit: int = CHECK_ROWS) -> Check:
     """Rehearse the import of the first rows in a transaction that is rolled back."""

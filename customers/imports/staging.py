@@ -18,7 +18,7 @@ def copy_rows(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     with (
         connection.wrap_database_errors,
         connection.cursor() as cursor,
-        cursor.copy(statement) as copy,  # type: ignore[attr-defined]
+        cursor.copy(statement) as copy,
     ):
         for row in rows:
             copy.write_row([json.dumps(v) if isinstance(v, dict | list) else v for v in row])

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from django import template
 from django.utils.translation import gettext as _
 
+from core.templatetags.ui import country_name
 from customers import contact
 from customers.models import Channel, ConsentState, Customer, Identifier, Purpose
 
@@ -23,7 +24,7 @@ class Contact:
     """How to name and reach a customer, from what is already loaded."""
 
     name: str
-    number: str
+    about: str
     email: str
     phone: str
     marks: list[Mark]
@@ -43,8 +44,10 @@ def contact_of(customer: Customer) -> Contact:
         if consent.purpose == Purpose.MARKETING and consent.state == ConsentState.GRANTED
     }
     marks = [_mark(channel, channel in granted) for channel in Channel]
-    name = customer.full_name or email or phone or number or _("Customer {id}").format(id=customer)
-    return Contact(name, number, email, phone, marks)
+    name = contact.name_of(customer, identifiers)
+    country = country_name(customer.country) if customer.country else ""
+    about = " · ".join(part for part in (number, customer.city, country) if part and part != name)
+    return Contact(name, about, email, phone, marks)
 
 
 def _mark(channel: Channel, is_granted: bool) -> Mark:
@@ -54,5 +57,5 @@ def _mark(channel: Channel, is_granted: bool) -> Mark:
 
 @register.filter
 def display_name(customer: Customer) -> str:
-    """The name, or what else the customer is known by."""
-    return contact_of(customer).name
+    """The name, or what else the customer is known by: without a name, prefetch the identifiers."""
+    return customer.full_name or contact.name_of(customer, customer.identifiers.all())
