@@ -32,7 +32,7 @@ MAX_ATTEMPTS = 5
 
 # Uses message_due; SKIP LOCKED lets any number of workers claim side by side.
 _CLAIM = """
-UPDATE campaigns_message SET status = 'leased', owner = %(owner)s, attempts = attempts + 1, reason = '',
+UPDATE campaigns_message SET status = 'leased', owner = %(owner)s, reason = '',
        lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE id IN (
     SELECT message.id FROM campaigns_message AS message
@@ -42,6 +42,11 @@ WHERE id IN (
     FOR UPDATE OF message SKIP LOCKED
 )
 RETURNING id, channel
+"""
+
+_RELEASE = """
+UPDATE campaigns_message SET status = 'planned', owner = NULL, lease_until = NULL
+WHERE id = ANY(%(ids)s) AND owner = %(owner)s AND status = 'leased'
 """
 
 # record_consent locks the customer FOR UPDATE: whoever comes first is seen by the other.
@@ -86,8 +91,7 @@ UPDATE campaigns_message AS message SET
     lease_until = CASE WHEN judged.reason = '' AND may_go
                        THEN clock_timestamp() + make_interval(secs => %(lease)s) END,
     sending_at = CASE WHEN judged.reason = '' AND may_go THEN clock_timestamp() END,
-    attempts = CASE WHEN judged.reason = '' AND NOT may_go THEN message.attempts - 1
-                    ELSE message.attempts END,
+    attempts = message.attempts + CASE WHEN judged.reason = '' AND may_go THEN 1 ELSE 0 END,
     settled_at = CASE WHEN judged.reason <> '' THEN now() END
 FROM judged WHERE message.id = judged.id
 RETURNING message.id, message.status
@@ -147,12 +151,15 @@ WHERE id IN (
 
 def dispatch_batch(*, owner: UUID, limit: int = 200) -> int:
     """Claim, fence, send and mark one batch; returns how many were claimed. `owner` names this worker."""
+    deadline = _safe_until()
     claimed = claim(owner, limit)
     for channel, ids in claimed.items():
-        provider = CHANNELS[channel].provider()
-        with provider:
+        with CHANNELS[channel].provider() as provider:
             for window in _windows(ids):
-                _send_window(provider, owner, window)
+                if time.monotonic() > deadline:  # The leases may end before their turn comes.
+                    release(owner, window)
+                else:
+                    _send_window(provider, owner, window)
     return sum(map(len, claimed.values()))
 
 
@@ -164,6 +171,12 @@ def claim(owner: UUID, limit: int) -> dict[str, list[int]]:
         for message_id, channel in sorted(cursor.fetchall()):
             claimed.setdefault(channel, []).append(message_id)
     return claimed
+
+
+def release(owner: UUID, ids: list[int]) -> None:
+    """Give back messages this worker leased and did not fence: they wait for the next claim."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RELEASE, {"owner": owner, "ids": ids})
 
 
 def fence(owner: UUID, ids: list[int]) -> list[int]:
@@ -206,8 +219,7 @@ def recover_leases() -> int:
 
 
 def _send_window(provider: Any, owner: UUID, ids: list[int]) -> None:
-    # Past this moment another worker may believe us dead, so nothing more goes on the wire.
-    deadline = time.monotonic() + settings.MESSAGE_LEASE_SECONDS / 2
+    deadline = _safe_until()
     outgoing = {message.id: message for message in load_outgoing(fence(owner, ids))}
     if not outgoing:
         return
@@ -220,6 +232,11 @@ def _send_window(provider: Any, owner: UUID, ids: list[int]) -> None:
                 suppress_address(
                     channel=bounced.channel, address=bounced.address, reason=Suppression.Reason.BOUNCED
                 )
+
+
+def _safe_until() -> float:
+    """Until when (time.monotonic) a lease taken now is surely ours; later, others may believe us dead."""
+    return time.monotonic() + settings.MESSAGE_LEASE_SECONDS / 2
 
 
 def _windows(ids: list[int]) -> Iterable[list[int]]:

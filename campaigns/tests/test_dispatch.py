@@ -98,3 +98,36 @@ def test_a_server_that_is_busy_gets_the_mail_later(sink):
     campaign.messages.update(due_at="2020-01-01T00:00Z")
     dispatch_everything()
     assert outcome(campaign.messages.get()) == ("sent", "")
+
+
+def test_a_slow_worker_gives_back_what_it_cannot_send_within_its_lease(sink, settings):
+    settings.MESSAGE_LEASE_SECONDS = 0
+    for number in range(20):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    assert dispatch.dispatch_batch(owner=uuid4()) == 20
+    waiting = set(campaign.messages.values_list("status", "attempts"))
+    assert waiting == {("planned", 0)}
+
+
+def test_being_claimed_by_workers_that_die_is_not_an_attempt(sink):
+    make_customer(email="ada@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    for _ in range(dispatch.MAX_ATTEMPTS + 1):
+        dispatch.claim(uuid4(), 10)
+        campaign.messages.update(lease_until="2020-01-01T00:00Z")
+        dispatch.recover_leases()
+    dispatch_everything()
+    assert outcome(campaign.messages.get()) == ("sent", "")
+
+
+def test_a_message_that_kills_its_workers_is_set_aside(sink):
+    make_customer(email="ada@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    for _ in range(dispatch.MAX_ATTEMPTS):
+        owner = uuid4()
+        [ids] = dispatch.claim(owner, 10).values()
+        assert dispatch.fence(owner, ids) == ids
+        campaign.messages.update(lease_until="2020-01-01T00:00Z")
+        dispatch.recover_leases()
+    assert outcome(campaign.messages.get()) == ("failed", "provider_error")
