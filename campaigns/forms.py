@@ -18,6 +18,7 @@ from segments.models import Segment
 
 from . import images
 from .models import Brand, Campaign, Content, Sender
+from .rendering import compile_parts
 from .templates import TemplateProblem, check
 
 SMS_NAME = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9 ]{3,11}$")
@@ -33,7 +34,7 @@ class GoalForm(forms.ModelForm):
         help_texts = {
             "name": _("Only you and your colleagues see it."),
             "goal_target": _("How many you hope for; revenue in whole units of currency. 0 means no target."),
-            "goal_days": _("Orders and clicks within this many days count."),
+            "goal_days": _("Orders within this many days count."),
         }
         widgets = {"goal": forms.RadioSelect}
 
@@ -110,7 +111,22 @@ class ContentForm(forms.ModelForm):
         if bool(cleaned.get("button_label")) != bool(cleaned.get("button_url")) and not self.errors:
             missing = "button_url" if cleaned.get("button_label") else "button_label"
             self.add_error(missing, _("A button needs both a label and an address."))
+        if not self.errors:
+            self._check_layout(cleaned)
         return cleaned
+
+    def _check_layout(self, cleaned: dict[str, Any]) -> None:
+        """Put the text together as it would be sent: some faults only show there."""
+        written = Content(
+            campaign=self.instance.campaign,
+            channel=self.instance.channel,
+            language=self.instance.language,
+            **cleaned,
+        )
+        try:
+            compile_parts(written, {})
+        except TemplateProblem as problem:
+            self.add_error("body", str(problem))
 
     def validate_unique(self) -> None:
         """One text per channel and language is the address of the page, not something to type."""

@@ -68,7 +68,7 @@ def _text_as_sent(content: Content, customer: Customer | None) -> str:
 def find_customers(user: User, words: str, *, limit: int = 8) -> list[Customer]:
     """A few people whose name or address contains the words."""
     found = Customer.objects.visible_to(user).current().matching(words)
-    return list(found.select_related("home_store").order_by("pk")[:limit])
+    return list(found.select_related("home_store").prefetch_related("identifiers").order_by("pk")[:limit])
 
 
 def languages() -> list[str]:

@@ -119,9 +119,14 @@ def person_values(customer: Customer, brand: Brand) -> dict[str, Any]:
     }
 
 
-def public_url(name: str, *args: str) -> str:
+def public_url(name: str, *args: str | int) -> str:
     """An address customers can follow."""
     return settings.PUBLIC_URL.rstrip("/") + reverse(name, args=args)
+
+
+def logo_url(brand: Brand) -> str:
+    """Where mail programs find the brand's logo; empty without one."""
+    return public_url("campaigns:brand_logo", brand.pk) if brand.logo else ""
 
 
 def render_email(outgoing: Outgoing) -> Email:
@@ -202,6 +207,7 @@ def _email_html(content: Content, links: Mapping[str, int]) -> str:
             {
                 "content": content,
                 "brand": content.campaign.brand,
+                "logo_url": logo_url(content.campaign.brand),
                 "subject": masked(content.subject),
                 "preheader": masked(content.preheader),
                 "heading": masked(content.heading),

@@ -96,6 +96,7 @@ def campaign_people(request: HttpRequest, pk: int) -> HttpResponse:
         campaign, group=chosen["status"], channel=chosen["channel"], reason=chosen["reason"]
     )
     found = behind.visible_to(request.user).select_related("customer", "campaign")
+    found = found.prefetch_related("customer__identifiers")
     page = page_of(found, request.GET.dict(), moment="planned_at")
     context = {
         "campaign": campaign,

@@ -19,6 +19,7 @@ from core.policy import public, requires
 from .forms import BrandForm, SenderFormSet
 from .images import kind_of_file
 from .models import Brand
+from .views_wizard import posted
 
 
 @requires("campaigns.view_brand")
@@ -45,7 +46,7 @@ def brand_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 @public
 @csp({"default-src": [NONE]})
-@cache_control(public=True, max_age=3600)
+@cache_control(public=True, max_age=300)
 @require_safe
 def brand_logo(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The logo, for mails and public pages; only what is a picture by its bytes is ever served."""
@@ -61,8 +62,9 @@ def brand_logo(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 
 def _edit(request: HttpRequest, brand: Brand) -> HttpResponse:
-    form = BrandForm(request.POST or None, request.FILES or None, instance=brand)
-    senders = SenderFormSet(request.POST or None, instance=brand, prefix="senders")
+    files = request.FILES if request.method == "POST" else None
+    form = BrandForm(posted(request), files, instance=brand)
+    senders = SenderFormSet(posted(request), instance=brand, prefix="senders")
     if request.method == "POST" and form.is_valid() and senders.is_valid() and _save(form, senders):
         messages.success(request, _("The brand was saved."))
         return redirect("campaigns:brands")

@@ -25,7 +25,7 @@ from .forms import AddContentForm, ContentForm, TestForm
 from .models import Campaign, Content, Sender
 from .previews import find_customers, languages, preview
 from .templates import VARIABLES
-from .views_wizard import editable, started, wizard_context
+from .views_wizard import editable, posted, started, wizard_context
 from .wizard import next_url
 
 # A mail brings its own styles and pictures, and nothing that runs.
@@ -187,7 +187,7 @@ def _form(request: HttpRequest, campaign: Campaign, content: Content) -> Content
     initial: dict[str, Any] = {}
     if source and not content.pk:
         initial = {name: getattr(source, name) for name in ContentForm.Meta.fields}
-    return ContentForm(request.POST or None, instance=content, brand=campaign.brand, initial=initial)
+    return ContentForm(posted(request), instance=content, brand=campaign.brand, initial=initial)
 
 
 def _typed(request: HttpRequest, campaign: Campaign, channel: str, language: str) -> Content:

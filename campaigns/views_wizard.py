@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -32,6 +32,11 @@ def editable(request: HttpRequest, pk: int) -> Campaign:
     return get_object_or_404(campaigns, pk=pk)
 
 
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form was sent with; None where it is only shown, which an empty form is not."""
+    return request.POST if request.method == "POST" else None
+
+
 def started(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     """The answer to editing what has left the house."""
     messages.error(request, _("This campaign has started, so it can no longer be edited. Duplicate it."))
@@ -43,7 +48,7 @@ def started(request: HttpRequest, campaign: Campaign) -> HttpResponse:
 def campaign_new(request: HttpRequest) -> HttpResponse:
     """Name the campaign and say what it is for; the draft begins here."""
     brand = Brand.objects.order_by("pk").first()
-    form = GoalForm(request.POST or None, initial={"brand": brand})
+    form = GoalForm(posted(request), initial={"brand": brand})
     if request.method == "POST" and form.is_valid():
         campaign = services.create_campaign(by=request.user, **form.cleaned_data)
         return redirect("campaigns:audience", pk=campaign.pk)
@@ -58,7 +63,7 @@ def campaign_goal(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = editable(request, pk)
     if not campaign.is_editable:
         return started(request, campaign)
-    form = GoalForm(request.POST or None, instance=editable(request, pk))
+    form = GoalForm(posted(request), instance=editable(request, pk))
     if request.method == "POST" and form.is_valid():
         services.update_campaign(pk, by=request.user, **form.cleaned_data)
         return redirect(wizard.next_url(campaign, GOAL))
@@ -78,7 +83,7 @@ def campaign_audience(request: HttpRequest, pk: int) -> HttpResponse:
         "include": list(campaign.include.values_list("pk", flat=True)),
         "exclude": list(campaign.exclude.values_list("pk", flat=True)),
     }
-    form = AudienceForm(request.POST or None, segments=segments, initial=chosen)
+    form = AudienceForm(posted(request), segments=segments, initial=chosen)
     if request.method == "POST" and form.is_valid():
         services.set_audience(pk, by=request.user, **form.cleaned_data)
         return redirect(wizard.next_url(campaign, AUDIENCE))
@@ -123,7 +128,7 @@ def campaign_schedule(request: HttpRequest, pk: int) -> HttpResponse:
         "expires_at": campaign.expires_at,
         "respect_quiet_hours": campaign.respect_quiet_hours,
     }
-    form = ScheduleForm(request.POST or None, initial=initial)
+    form = ScheduleForm(posted(request), initial=initial)
     if request.method == "POST" and form.is_valid():
         fields = {name: form.cleaned_data[name] for name in initial if name != "when"}
         services.update_campaign(pk, by=request.user, **fields)

@@ -87,6 +87,7 @@ function luminance(colour) {
 }
 
 document.querySelector('input[type="color"][name="colour"]')?.addEventListener("input", (event) => {
+  if (!sample) return;
   sample.style.background = event.target.value;
   sample.style.color = luminance(event.target.value) > 0.179 ? "#000000" : "#ffffff";
 });
