@@ -5,7 +5,7 @@ from .models import ListMember, Segment
 
 
 @admin.register(Segment)
-class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SegmentAdmin(admin.ModelAdmin):
     """To look at; segments are changed on their own pages, where rules are checked."""
 
     list_display = ("name", "kind", "match_count", "counted_at", "count_ms", "archived_at")
@@ -23,7 +23,7 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(ListMember)
-class ListMemberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ListMemberAdmin(admin.ModelAdmin):
     list_display = ("segment", "customer", "added_by", "added_at")
     list_select_related = ("segment", "customer", "added_by")
     show_full_result_count = False

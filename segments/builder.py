@@ -94,7 +94,7 @@ class Builder:
     def from_post(cls, post: QueryDict) -> "Builder":
         """The form as sent; what is malformed is dropped, what is unknown stays for the rows to refuse."""
         if "definition" in post:
-            return cls(definition=post["definition"])
+            return cls(definition=str(post["definition"]))
         builder, rows = cls(), dict[str, Row]()
         current: Group | None = None
         for piece in post.getlist("layout")[: MAX_ROWS * 3]:

@@ -86,9 +86,19 @@ class Control:
     options: list[str] = field(default_factory=list)  # Of its datalist.
     redraws: bool = False  # Choosing differently changes which controls follow.
     is_invalid: bool = False
-    step: str = "1"
-    minimum: str = "0"
+    step: str = ""
+    minimum: str = ""
     wide: bool = False
+
+    @property
+    def placeholder(self) -> str:
+        return self.label if self.type == "text" else ""
+
+    @property
+    def max_length(self) -> int | None:
+        if self.type != "text":
+            return None
+        return 20_000 if self.wide else 200
 
     @property
     def chosen(self) -> str:
@@ -200,7 +210,7 @@ class Row:
         return Control("text", name, label, self.get(name), options=options or [], wide=wide)
 
     def _number(self, name: str, label: str, default: str = "", **more: Any) -> Control:
-        return Control("number", name, label, self.get(name, default), **more)
+        return Control("number", name, label, self.get(name, default), **{"step": "1", "minimum": "0"} | more)
 
     def _date(self, name: str, label: str) -> Control:
         return Control("date", name, label, self.get(name))

@@ -108,17 +108,10 @@ def _storable(text: str) -> str:
     return text
 
 
-def _text(max_length: int) -> Any:
-    return Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=max_length),
-        AfterValidator(_storable),
-    ]
-
-
-Text = _text(200)
-Name = _text(100)
-Code = _text(40)
+_STORABLE = AfterValidator(_storable)
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), _STORABLE]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), _STORABLE]
+Code = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), _STORABLE]
 Values = Annotated[tuple[Text, ...], Field(max_length=MAX_VALUES)]
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]
 Years = Annotated[int, Field(ge=0, le=130)]

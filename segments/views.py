@@ -219,7 +219,7 @@ def members_add(request: StaffRequest, pk: int) -> HttpResponse:
     customers = Customer.objects.visible_to(request.user)
     context = pages.detail_context(segment, visible, customers, before=None)
     if not segment.is_list or segment.archived_at:  # Then the page has no form to say it at.
-        context["problem"] = " ".join(form.non_field_errors())
+        context["problem"] = " ".join(str(error) for error in form.non_field_errors())
     return render(request, "segments/detail.html", context | {"paste": form}, status=422)
 
 
