@@ -17,7 +17,7 @@ class ColleagueForm(forms.ModelForm):
 
     class Meta:
         model = User
-        fields = ("name", "role", "language")
+        fields: tuple[str, ...] = ("name", "role", "language")
         help_texts = {
             "role": _("Decides what this person sees and does; a change counts from the next click."),
             "language": _("Of the screens and of the mails we send to this person."),

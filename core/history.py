@@ -18,7 +18,7 @@ import pghistory
 import pghistory.core
 from django.db import connection, models
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, time_format
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
@@ -169,7 +169,8 @@ def _fetch(wanted: list[str], *, pk: int | None, who: str, before: Position | No
 
 def _select(kind: str, *, pk: int | None, who: str, before: Position | None) -> tuple[str, list[Any]]:
     table = kinds()[kind]
-    conditions, values = ["true"], []
+    conditions: list[str] = ["true"]
+    values: list[Any] = []
     if pk is not None:
         conditions.append("entry.pgh_obj_id = %s")
         values.append(pk)
@@ -213,7 +214,7 @@ def _names_of_related(rows: Iterable[dict[str, Any]]) -> Names:
         for field in _fields(kinds()[row["kind"]]):
             if field.is_relation:
                 sides = (row["said"], row["neighbour"] or {})
-                keys = {side.get(field.column) for side in sides} - {None}
+                keys = {side.get(field.attname) for side in sides} - {None}
                 wanted.setdefault(field.related_model, set()).update(keys)  # type: ignore[arg-type]
     return {
         (model, key): str(found)
@@ -266,10 +267,10 @@ def _thing(
     fields = _fields(table)
     if tracked._meta.proxy:  # A row that ties things together is called by what it ties.
         return {
-            "name": ", ".join(_say(field, values.get(field.column), names) for field in fields),
+            "name": ", ".join(_say(field, values.get(field.attname), names) for field in fields),
             "url": "",
         }
-    thing = tracked(pk=pk, **{field.attname: _value(field, values.get(field.column)) for field in fields})
+    thing = tracked(pk=pk, **{field.attname: _value(field, values.get(field.attname)) for field in fields})
     may_open = reader.has_perm(f"{tracked._meta.app_label}.view_{tracked._meta.model_name}")
     has_page = may_open and hasattr(thing, "get_absolute_url")
     return {"name": str(thing), "url": thing.get_absolute_url() if has_page else ""}
@@ -282,7 +283,7 @@ def _changes(
         return []
     found = []
     for field in _fields(table):
-        old, new = before.get(field.column), after.get(field.column)
+        old, new = before.get(field.attname), after.get(field.attname)
         if old == new:
             continue
         label = str(field.verbose_name)
@@ -336,5 +337,5 @@ def _plain(value: Any) -> str:
     if isinstance(value, date):
         return date_format(value, "SHORT_DATE_FORMAT")
     if isinstance(value, time):
-        return date_format(value, "TIME_FORMAT")
+        return time_format(value, "TIME_FORMAT")
     return Truncator(str(value)).chars(120)

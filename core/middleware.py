@@ -24,7 +24,9 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 class SignInMiddleware(LoginRequiredMiddleware):
     """Nobody enters without signing in, except where a view is public."""
 
-    def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponse:
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Any
+    ) -> HttpResponse:
         """Send a page to the sign-in form and back; tell a fragment 401, so the page around it goes there."""
         if request.htmx:  # type: ignore[attr-defined]
             return HttpResponse(status=401)

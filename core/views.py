@@ -12,8 +12,7 @@ from .policy import public, signed_in
 def start(request: HttpRequest) -> HttpResponse:
     """The first page of a person's navigation: home for marketing, customers for the shop."""
     navigation = navigation_for(request)
-    first = navigation[0]["items"][0]["url"]  # type: ignore[index]
-    return HttpResponseRedirect(first)
+    return HttpResponseRedirect(navigation[0]["items"][0]["url"])
 
 
 @public

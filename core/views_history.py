@@ -3,26 +3,27 @@
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
 from .history import NOBODY, Position, kind_name, kinds, read_history
+from .http import StaffRequest
 from .models import User
 from .policy import requires, signed_in
 
 
 @requires("core.view_history")
 @require_GET
-def history(request: HttpRequest) -> HttpResponse:
+def history(request: StaffRequest) -> HttpResponse:
     """Every change, latest first; by whom and to what kind of thing can be chosen."""
-    filters = {
-        "kind": _one_of(request.GET.get("kind", ""), kinds()),
-        "who": _who(request.GET.get("who", "")),
-    }
+    kind = request.GET.get("kind", "")
+    filters = {"kind": kind if kind in kinds() else "", "who": _who(request.GET.get("who", ""))}
     before = Position.parse(request.GET.get("before", ""))
-    entries, next_position = read_history(reader=request.user, before=before, **filters)
+    entries, next_position = read_history(
+        reader=request.user, kind=filters["kind"], who=filters["who"], before=before
+    )
     context = {
         **filters,
         "entries": entries,
@@ -30,14 +31,14 @@ def history(request: HttpRequest) -> HttpResponse:
         "older_url": _address(request, filters, next_position) if next_position else "",
         "people": User.objects.order_by("name", "pk").only("name", "email"),
         "nobody": NOBODY,
-        "kinds": sorted(((kind, kind_name(kind)) for kind in kinds()), key=lambda pair: pair[1]),
+        "kinds": [(label, name) for name, label in sorted((kind_name(label), label) for label in kinds())],
     }
     return _render(request, "core/history.html", context)
 
 
 @signed_in
 @require_GET
-def object_history(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
+def object_history(request: StaffRequest, kind: str, pk: int) -> HttpResponse:
     """The changes to one thing, for whoever may see the thing itself."""
     if kind not in kinds():
         raise Http404
@@ -60,20 +61,16 @@ def object_history(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
     return _render(request, "core/object_history.html", context)
 
 
-def _render(request: HttpRequest, page: str, context: dict[str, Any]) -> HttpResponse:
+def _render(request: StaffRequest, page: str, context: dict[str, Any]) -> HttpResponse:
     is_fragment = request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request
     return render(request, "core/partials/history.html" if is_fragment else page, context)
 
 
-def _address(request: HttpRequest, filters: dict[str, str], before: Position | None = None) -> str:
+def _address(request: StaffRequest, filters: dict[str, str], before: Position | None = None) -> str:
     query = {name: value for name, value in filters.items() if value}
     if before:
         query["before"] = str(before)
     return f"{request.path}?{urlencode(query)}" if query else request.path
-
-
-def _one_of(value: str, known: Any) -> str:
-    return value if value in known else ""
 
 
 def _who(value: str) -> str:

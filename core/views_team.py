@@ -8,7 +8,7 @@ from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.db.models import Prefetch
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from . import services
 from .errors import DomainError
 from .forms import ColleagueForm, NewColleagueForm
+from .http import StaffRequest
 from .invitations import mail_sign_in_link
 from .models import User
 from .policy import requires
@@ -27,7 +28,7 @@ LINKS = "sign_in_links"  # In the session until shown: colleague to address.
 
 @requires("core.change_user")
 @require_GET
-def team(request: HttpRequest) -> HttpResponse:
+def team(request: StaffRequest) -> HttpResponse:
     """Everybody who works here, or who did."""
     show = request.GET.get("show", "active")
     show = show if show in SHOWN else "active"
@@ -38,7 +39,7 @@ def team(request: HttpRequest) -> HttpResponse:
 
 
 @requires("core.change_user")
-def colleague_add(request: HttpRequest) -> HttpResponse:
+def colleague_add(request: StaffRequest) -> HttpResponse:
     """Somebody new: mailed a link to choose a password, which is also shown once."""
     form = NewColleagueForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -54,7 +55,7 @@ def colleague_add(request: HttpRequest) -> HttpResponse:
 
 
 @requires("core.change_user")
-def colleague(request: HttpRequest, pk: int) -> HttpResponse:
+def colleague(request: StaffRequest, pk: int) -> HttpResponse:
     """One colleague: who they are, where they work, how and where they are signed in."""
     person = get_object_or_404(User, pk=pk)
     if request.method != "POST":
@@ -73,7 +74,7 @@ def colleague(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("core.change_user")
 @require_POST
-def colleague_deactivate(request: HttpRequest, pk: int) -> HttpResponse:
+def colleague_deactivate(request: StaffRequest, pk: int) -> HttpResponse:
     """Shut somebody out, with a way back."""
     undo = reverse("core:colleague_activate", args=[pk])
     return _act(request, pk, services.deactivate_colleague, _("{name} can no longer sign in"), undo=undo)
@@ -81,21 +82,21 @@ def colleague_deactivate(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("core.change_user")
 @require_POST
-def colleague_activate(request: HttpRequest, pk: int) -> HttpResponse:
+def colleague_activate(request: StaffRequest, pk: int) -> HttpResponse:
     """Let somebody in again."""
     return _act(request, pk, services.activate_colleague, _("{name} can sign in again"))
 
 
 @requires("core.change_user")
 @require_POST
-def colleague_reset_second_factor(request: HttpRequest, pk: int) -> HttpResponse:
+def colleague_reset_second_factor(request: StaffRequest, pk: int) -> HttpResponse:
     """When a phone or a key is lost: the next sign-in sets up a new one."""
     return _act(request, pk, services.reset_second_factor, _("{name} can set up a new second factor"))
 
 
 @requires("core.change_user")
 @require_POST
-def colleague_end_sessions(request: HttpRequest, pk: int, session_pk: int | None = None) -> HttpResponse:
+def colleague_end_sessions(request: StaffRequest, pk: int, session_pk: int | None = None) -> HttpResponse:
     """Sign somebody out of one browser, or everywhere."""
     get_object_or_404(User, pk=pk)
     services.end_sessions(pk, session_pk=session_pk)
@@ -104,7 +105,7 @@ def colleague_end_sessions(request: HttpRequest, pk: int, session_pk: int | None
 
 @requires("core.change_user")
 @require_POST
-def colleague_link(request: HttpRequest, pk: int) -> HttpResponse:
+def colleague_link(request: StaffRequest, pk: int) -> HttpResponse:
     """A new link to choose a password, mailed and shown once."""
     person = get_object_or_404(User, pk=pk, is_active=True)
     _hand_out_link(request, person)
@@ -113,7 +114,7 @@ def colleague_link(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(person)
 
 
-def _hand_out_link(request: HttpRequest, person: User) -> None:
+def _hand_out_link(request: StaffRequest, person: User) -> None:
     """Mail the link and keep it in the session for the page that shows it."""
     is_mailed = mail_sign_in_link(person)
     address = request.build_absolute_uri(services.sign_in_link(person))
@@ -121,7 +122,7 @@ def _hand_out_link(request: HttpRequest, person: User) -> None:
 
 
 def _act(
-    request: HttpRequest, pk: int, verb: Callable[..., User], text: str, *, undo: str = ""
+    request: StaffRequest, pk: int, verb: Callable[..., User], text: str, *, undo: str = ""
 ) -> HttpResponse:
     get_object_or_404(User, pk=pk)
     try:
@@ -132,7 +133,7 @@ def _act(
 
 
 def _answer(
-    request: HttpRequest, pk: int, text: str, *, kind: str = "success", undo: str = ""
+    request: StaffRequest, pk: int, text: str, *, kind: str = "success", undo: str = ""
 ) -> HttpResponse:
     """The page again with a word about what happened: a fragment and a toast, or a redirect."""
     person = get_object_or_404(User, pk=pk)
@@ -145,7 +146,7 @@ def _answer(
     return response
 
 
-def _context(request: HttpRequest, person: User, form: ColleagueForm | None = None) -> dict[str, Any]:
+def _context(request: StaffRequest, person: User, form: ColleagueForm | None = None) -> dict[str, Any]:
     link = request.session.get(LINKS, {}).get(str(person.pk))
     if link:
         del request.session[LINKS]  # Shown once.

@@ -38,7 +38,7 @@ class Store(models.Model):
 
 
 @pghistory.track(pghistory.InsertEvent(), pghistory.DeleteEvent(), model_name="WorkplaceHistory")
-class Workplace(Store.staff.through):  # type: ignore[name-defined, misc]
+class Workplace(Store.staff.through):  # type: ignore[name-defined]
     """That a colleague works in a store and so sees its customers; here for its history."""
 
     class Meta:

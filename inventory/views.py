@@ -1,11 +1,12 @@
 import json
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from core.http import StaffRequest
 from core.models import User
 from core.policy import requires
 
@@ -15,7 +16,7 @@ from .forms import StaffStoresForm
 
 @requires("core.change_user")
 @require_POST
-def staff_stores(request: HttpRequest, pk: int) -> HttpResponse:
+def staff_stores(request: StaffRequest, pk: int) -> HttpResponse:
     """The stores a colleague works in; a card on the colleague's page."""
     colleague = get_object_or_404(User, pk=pk)
     form = StaffStoresForm(request.POST)

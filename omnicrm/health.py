@@ -24,7 +24,7 @@ class Broker(HealthCheck):
     def run(self) -> None:
         options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
         with Connection(settings.CELERY_BROKER_URL, transport_options=options) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE.total_seconds())
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE.seconds)
 
 
 def _cache() -> RedisClient:

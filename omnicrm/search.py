@@ -135,7 +135,7 @@ def _actions(user: User) -> Iterator[Found]:
 
 def _pages(request: HttpRequest) -> Iterator[Found]:
     for section in navigation_for(request):
-        for item in section["items"]:  # type: ignore[attr-defined]
+        for item in section["items"]:
             yield Found(item["icon"], str(item["label"]), item["url"])
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import environ
 import pghistory
@@ -232,7 +233,7 @@ DEFAULT_COUNTRY = env("DEFAULT_COUNTRY", default="IT")  # For phone numbers writ
 
 # --- logs: one JSON line per event, ids only, never personal data ---------------------------------
 
-LOG_PROCESSORS = [
+LOG_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

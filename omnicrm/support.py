@@ -6,7 +6,6 @@ from typing import Any
 from allauth.account.decorators import secure_admin_login
 from django.contrib.admin import AdminSite
 from django.db.models import Model
-from django.db.models.base import ModelBase
 from django.http import HttpRequest, HttpResponse
 
 HIDDEN = {
@@ -22,8 +21,7 @@ class SupportSite(AdminSite):
     def register(
         self, model_or_iterable: type[Model] | Iterable[type[Model]], *args: Any, **options: Any
     ) -> None:
-        is_one = isinstance(model_or_iterable, ModelBase)
-        models = [model_or_iterable] if is_one else list(model_or_iterable)  # type: ignore[list-item, arg-type]
+        models = [model_or_iterable] if isinstance(model_or_iterable, type) else model_or_iterable
         shown = [model for model in models if model._meta.label_lower not in HIDDEN]
         super().register(shown, *args, **options)
 
