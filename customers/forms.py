@@ -171,6 +171,12 @@ class ConsentForm(forms.Form):
         return data
 
     @property
+    def proof(self) -> str:
+        """Where it was said, as the proof keeps it; a withdrawal needs no particular place."""
+        chosen = self.cleaned_data["source"]
+        return str(dict(self.SOURCES)[chosen]) if chosen else _("Told to our staff")
+
+    @property
     def refusal(self) -> str:
         """Why it cannot be recorded, in one line; a broken form has no better words than these."""
         return " ".join(map(str, self.non_field_errors())) or _("There is no such consent.")

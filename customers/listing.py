@@ -1,5 +1,6 @@
 """The customer list: what its filters mean in rows, and how many there are without counting them all."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
@@ -33,15 +34,24 @@ def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> CustomerQue
     return customers
 
 
-def size_of(customers: CustomerQuerySet) -> tuple[int, bool]:
-    """How many there are and whether that is exact: counted up to COUNT_LIMIT, estimated beyond.
+@dataclass(frozen=True)
+class Size:
+    """How many customers a list has. Beyond COUNT_LIMIT nobody counts: `is_about` is the planner's belief
+    about all of them, `is_more` says only that there are more than `total`."""
 
-    Beyond it a narrowed list is "more than COUNT_LIMIT", the whole list what the planner believes.
-    """
+    total: int
+    is_about: bool = False
+    is_more: bool = False
+
+
+def size_of(customers: CustomerQuerySet, *, is_everybody: bool) -> Size:
+    """Count up to COUNT_LIMIT; beyond it estimate, when the list is everybody."""
     counted = customers.order_by()[: COUNT_LIMIT + 1].count()
     if counted <= COUNT_LIMIT:
-        return counted, True
-    return COUNT_LIMIT, False
+        return Size(counted)
+    if is_everybody:
+        return Size(max(estimated_total(), COUNT_LIMIT), is_about=True)
+    return Size(COUNT_LIMIT, is_more=True)
 
 
 def estimated_total() -> int:

@@ -18,7 +18,7 @@ from core.policy import requires
 from . import contact, exports, services, timeline
 from .forms import ConsentForm, CustomerFilterForm, CustomerForm
 from .keyset import page_of
-from .listing import estimated_total, narrowed, size_of
+from .listing import narrowed, size_of
 from .models import ConsentEvent, ConsentState, Customer, CustomerQuerySet
 from .page import consent_context, customer_context, visible_customer
 
@@ -35,18 +35,16 @@ def customer_list(request: StaffRequest) -> HttpResponse:
     page = page_of(found, request.GET.dict(), moment="created_at")
     exact = _exact(request, chosen) if "before" not in request.GET and "after" not in request.GET else []
     rows = exact + [customer for customer in page.rows if customer not in exact]
-    total, is_exact = size_of(found)
-    if not is_exact and not chosen and not request.user.is_store_bound:
-        total = estimated_total()
+    is_everybody = not chosen and not request.user.is_store_bound
     context = {
         "form": form,
         "chosen": chosen,
         "page": page,
         "rows": rows,
-        "total": total,
-        "is_exact": is_exact,
+        "size": size_of(found, is_everybody=is_everybody),
+        "is_fragment": _is_fragment(request),
     }
-    name = "partials/list.html" if _is_fragment(request) else "list.html"
+    name = "partials/list.html" if context["is_fragment"] else "list.html"
     return render(request, f"customers/{name}", context)
 
 
@@ -106,13 +104,12 @@ def customer_consent(request: StaffRequest, public_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _consent_card(request, customer, error=form.refusal)
     said = form.cleaned_data
-    source = said["source"] or "store"
     statement = services.record_consent(
         customer.pk,
         channel=said["channel"],
         purpose=said["purpose"],
         state=said["state"],
-        source=str(dict(ConsentForm.SOURCES)[source]),
+        source=form.proof,
         evidence=_("recorded on the customer's page by {name}").format(name=request.user),
         by=request.user,
     )

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from django import template
 from django.utils.translation import gettext as _
 
-from core.templatetags.ui import country_name
+from core.templatetags.ui import channel_icon, country_name
 from customers import contact
 from customers.models import Channel, ConsentState, Customer, Identifier, Purpose
 
@@ -17,6 +17,11 @@ class Mark:
     channel: str
     is_granted: bool
     label: str
+
+    @property
+    def icon(self) -> str:
+        """Crossed out when not agreed: colour alone says nothing."""
+        return channel_icon(self.channel) if self.is_granted else f"{channel_icon(self.channel)}-off"
 
 
 @dataclass(frozen=True)

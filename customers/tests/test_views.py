@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from core.tests.factories import make_user
-from customers import services
+from customers import listing, services
 from customers.models import Consent, ConsentEvent, Customer, Identifier, Suppression
 from customers.tests.factories import make_customer, make_event
 from inventory.tests.factories import make_store
@@ -139,7 +139,9 @@ def test_htmx_gets_the_rows_alone_and_everybody_else_the_page(manager: Client):
     make_people(1)
 
     assert "<html" in manager.get(LIST).content.decode()
-    assert "<html" not in manager.get(LIST, headers=HTMX).content.decode()
+    fragment = manager.get(LIST, {"q": "p0"}, headers=HTMX).content.decode()
+    assert "<html" not in fragment
+    assert f"{reverse('customers:export')}?q=p0" in fragment  # The export follows the filters.
     restored = manager.get(LIST, headers=HTMX | {"HX-History-Restore-Request": "true"})
     assert "<html" in restored.content.decode()
 
@@ -373,3 +375,14 @@ def test_the_page_costs_the_same_for_a_stranger_and_a_regular(manager: Client, d
     # Session, person, last seen; customer, channels, events, identifiers, consents, suppressions, orders.
     with django_assert_num_queries(10):
         manager.get(anna.get_absolute_url())
+
+
+def test_a_large_list_is_estimated_not_counted(manager: Client, monkeypatch):
+    monkeypatch.setattr(listing, "COUNT_LIMIT", 3)
+    make_people(5)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE customers_customer")
+
+    assert "About 5 customers" in manager.get(LIST).content.decode()
+    assert "More than 3 customers" in manager.get(LIST, {"q": "p0"}).content.decode()
+    assert "1 customer" in manager.get(LIST, {"q": "p004"}).content.decode()
