@@ -176,8 +176,8 @@ class People:
                 return origin.prefix + number
 
     def _shop_habits(self, person: Person) -> None:
-        """Few buy much, many buy once, a fifth never, a third have stopped."""
-        if self.random.random() < 0.2:
+        """Few buy much, many buy once, some never, a third have stopped."""
+        if self.random.random() < 0.12:
             return
         person.weight = self.random.gammavariate(0.8, 1.0) + 0.12
         known_days = (self.today - person.joined).days

@@ -43,7 +43,7 @@ SURNAMES = [
 CITIES = ["Milano", "Roma", "Torino", "Napoli", "Bologna", "Genova", "Berlin", "Lyon", "London"]
 EVENTS = [events.PRODUCT_VIEWED, events.CART_UPDATED, events.STORE_VISITED, events.CONTENT_ENGAGED]
 
-# Foreign keys are checked at the end of the transaction: one statement writes a person and all that is theirs.
+# Foreign keys are checked when the transaction ends: one statement writes people and all that is theirs.
 _CUSTOMERS = """
 WITH person AS (
     INSERT INTO customers_customer
