@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from celery import shared_task
+from celery.worker import state
 
 from core.doorbell import ring
 
@@ -23,6 +24,8 @@ def dispatch_messages() -> None:
     """Send what is due; safe to run in any number of workers."""
     owner = uuid4()
     for _ in range(BATCHES_PER_RING):
+        if state.should_stop is not None:  # Asked to shut down: what is left waits for another worker.
+            return
         if not dispatch.dispatch_batch(owner=owner):
             services.finish_campaigns()
             return

@@ -1,8 +1,10 @@
 """`manage.py up`: the whole product on one machine, until Ctrl-C."""
 
+import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +15,8 @@ from honcho.manager import Manager
 from ... import demo
 
 PYTHON = sys.executable
+CELERY = f"{PYTHON} -m celery -q -A omnicrm"
+WORKERS = 2
 
 
 class Command(BaseCommand):
@@ -32,11 +36,8 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
         manager = Manager()
-        manager.add_process("web", _web(port), quiet=True)
-        manager.add_process("worker", f"{PYTHON} -m celery -A omnicrm worker -c 2 -l WARNING")
-        manager.add_process("beat", f"{PYTHON} -m celery -A omnicrm beat -l WARNING -s {_beat_file()}")
-        if mail_port:
-            manager.add_process("mail", f"{PYTHON} manage.py mailbox --port {mail_port}")
+        for name, command in _processes(port, mail_port):
+            manager.add_process(name, command, env=_environment())
         if options["demo"]:
             story = demo.prepare(self.stdout)
             threading.Thread(target=demo.tell, args=(story, port, self.stdout), daemon=True).start()
@@ -47,15 +48,22 @@ class Command(BaseCommand):
             raise CommandError("One of the processes ended; its last lines are above.")
 
 
-def _web(port: int) -> str:
-    return (
+def _processes(port: int, mail_port: int | None) -> Iterator[tuple[str, str]]:
+    yield (
+        "web",
         f"{PYTHON} -m granian --interface wsgi --host 127.0.0.1 --port {port} --workers 2 "
-        "--blocking-threads 4 --log-level warning omnicrm.wsgi:application"
+        "--blocking-threads 4 --log-level warning --no-access-log omnicrm.wsgi:application",
     )
+    for number in range(1, WORKERS + 1):  # One process each: a stop lets it finish what it holds.
+        yield f"worker.{number}", f"{CELERY} worker --pool=solo --hostname=worker{number}@%h"
+    yield "beat", f"{CELERY} beat --pidfile="
+    if mail_port:
+        yield "mail", f"{PYTHON} manage.py mailbox --port {mail_port}"
 
 
-def _beat_file() -> str:
-    return str(settings.VAR_DIR / "celerybeat.pid")
+def _environment() -> dict[str, str]:
+    """Quiet processes, and no warning that the demo in a container runs as root."""
+    return {"LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore:You're running the worker"} | dict(os.environ)
 
 
 def _is_taken(port: int) -> bool:
