@@ -117,8 +117,8 @@ def sample_people(campaign: Campaign, *, limit: int = 8) -> list[Customer]:
     with time_limit(), connection.cursor() as cursor:
         cursor.execute(sql, people.params | {"limit": limit})
         ids = [row[0] for row in cursor.fetchall()]
-    people = Customer.objects.filter(pk__in=ids).select_related("home_store")
-    return list(people.prefetch_related("identifiers").order_by("pk"))
+    found = Customer.objects.filter(pk__in=ids).select_related("home_store")
+    return list(found.prefetch_related("identifiers").order_by("pk"))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ from .templates import TemplateProblem, check
 SMS_NAME = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9 ]{3,11}$")
 
 
+def sentences(form: forms.Form) -> str:
+    """What is wrong with a form that has no place to show it, as one text."""
+    return " ".join(str(text) for texts in form.errors.values() for text in texts)
+
+
 class GoalForm(forms.ModelForm):
     """What the campaign is for, and how we will know."""
 

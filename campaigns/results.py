@@ -323,7 +323,7 @@ def unsubscribe_events(campaign: Campaign) -> QuerySet[Event]:
 def speed_of(campaign: Campaign) -> dict[str, Any]:
     """How many messages left per minute, hour or day, ready for a chart; no labels when none left yet."""
     unit = _unit(campaign)
-    params = {"campaign": campaign.pk, "unit": unit, "zone": get_current_timezone_name()}
+    params: dict[str, Any] = {"campaign": campaign.pk, "unit": unit, "zone": get_current_timezone_name()}
     with connection.cursor() as cursor:
         cursor.execute(_SPEED, params)
         rows = cursor.fetchall()

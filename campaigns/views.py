@@ -4,13 +4,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Prefetch
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from core.errors import DomainError
+from core.http import StaffRequest
 from core.models import User
 from core.policy import requires
 from core.roles import PERMISSIONS, Role
@@ -38,7 +39,7 @@ _COLUMNS = (Prefetch("contents", Content.objects.only("campaign", "channel", "la
 
 @requires("campaigns.view_campaign")
 @require_safe
-def campaign_list(request: HttpRequest) -> HttpResponse:
+def campaign_list(request: StaffRequest) -> HttpResponse:
     """Every campaign, by state, with what came of it."""
     campaigns = Campaign.objects.visible_to(request.user)
     counts = dict(campaigns.order_by().values_list("status").annotate(Count("pk")))
@@ -64,7 +65,7 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
 
 @requires("campaigns.view_campaign")
 @require_safe
-def campaign_detail(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_detail(request: StaffRequest, pk: int) -> HttpResponse:
     """One campaign: its state, what may be done, its figures as they come in."""
     campaign = _campaign(request, pk)
     context = _live(request, campaign) | {
@@ -81,14 +82,14 @@ def campaign_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.view_campaign")
 @require_safe
-def campaign_results(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_results(request: StaffRequest, pk: int) -> HttpResponse:
     """The part of a campaign's page that changes while it is sent."""
     return render(request, "campaigns/partials/live.html", _live(request, _campaign(request, pk)))
 
 
 @requires("campaigns.view_campaign")
 @require_safe
-def campaign_people(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_people(request: StaffRequest, pk: int) -> HttpResponse:
     """The people behind a figure of the campaign, with what became of each message."""
     campaign = _campaign(request, pk)
     chosen = {name: request.GET.get(name, "").replace("\0", "") for name in ("status", "channel", "reason")}
@@ -112,7 +113,7 @@ def campaign_people(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("customers.view_customer")
 @require_safe
-def customer_messages(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def customer_messages(request: StaffRequest, public_id: UUID) -> HttpResponse:
     """A tab of the customer's page: every message, and why it was or was not sent."""
     customer = visible_customer(request.user, public_id)
     messages = Message.objects.visible_to(request.user).filter(customer=customer)
@@ -126,7 +127,7 @@ def customer_messages(request: HttpRequest, public_id: UUID) -> HttpResponse:
     return _render(request, "customer_messages", context)
 
 
-def _campaign(request: HttpRequest, pk: int) -> Campaign:
+def _campaign(request: StaffRequest, pk: int) -> Campaign:
     people = ("brand", "created_by", "requested_by", "approved_by")
     campaigns = Campaign.objects.visible_to(request.user).select_related(*people)
     return get_object_or_404(campaigns, pk=pk)
@@ -139,7 +140,7 @@ def _contents(campaign: Campaign) -> list[Content]:
     return contents
 
 
-def _live(request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
+def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
     """What partials/live.html needs: the state with its buttons, and the figures once there are any."""
     context: dict[str, Any] = {"campaign": campaign, "now": now()}
     if campaign.status == S.APPROVAL:
@@ -163,11 +164,13 @@ def _approvers(campaign: Campaign) -> list[User]:
         role for role, permissions in PERMISSIONS.items() if "campaigns.approve_campaign" in permissions
     ]
     people = User.objects.filter(role__in=may, is_active=True)
-    return list(people.exclude(pk=campaign.requested_by_id).order_by("name")[:6])
+    if campaign.requested_by_id:
+        people = people.exclude(pk=campaign.requested_by_id)
+    return list(people.order_by("name")[:6])
 
 
-def _render(request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
+def _render(request: StaffRequest, name: str, context: dict[str, Any]) -> HttpResponse:
     """The page, or the part of it htmx asked for."""
-    htmx = request.htmx  # type: ignore[attr-defined]
+    htmx = request.htmx
     is_fragment = htmx and not htmx.boosted and not htmx.history_restore_request
     return render(request, f"campaigns/{'partials/' if is_fragment else ''}{name}.html", context)

@@ -4,24 +4,25 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from core.errors import DomainError
+from core.http import StaffRequest
 from core.policy import requires
 
 from . import services
-from .forms import CancelForm
+from .forms import CancelForm, sentences
 from .models import Campaign
 
 
-def _campaign(request: HttpRequest, pk: int) -> Campaign:
+def _campaign(request: StaffRequest, pk: int) -> Campaign:
     return get_object_or_404(Campaign.objects.visible_to(request.user), pk=pk)
 
 
-def _do(request: HttpRequest, pk: int, verb: Callable[..., Any], done: str) -> HttpResponse:
+def _do(request: StaffRequest, pk: int, verb: Callable[..., Any], done: str) -> HttpResponse:
     """Call a verb on a visible campaign, say what came of it, and show the campaign."""
     campaign = _campaign(request, pk)
     try:
@@ -35,46 +36,46 @@ def _do(request: HttpRequest, pk: int, verb: Callable[..., Any], done: str) -> H
 
 @requires("campaigns.approve_campaign")
 @require_POST
-def campaign_approve(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_approve(request: StaffRequest, pk: int) -> HttpResponse:
     """Let go what somebody else wants to send."""
     return _do(request, pk, services.approve_campaign, _("Approved. It goes out at its time."))
 
 
 @requires("campaigns.send_campaign")
 @require_POST
-def campaign_unschedule(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_unschedule(request: StaffRequest, pk: int) -> HttpResponse:
     """Back to draft."""
     return _do(request, pk, services.unschedule_campaign, _("Back to draft. Nothing will be sent."))
 
 
 @requires("campaigns.send_campaign")
 @require_POST
-def campaign_pause(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_pause(request: StaffRequest, pk: int) -> HttpResponse:
     """Hold what has not left yet."""
     return _do(request, pk, services.pause_campaign, _("Paused. What had left stays as it is."))
 
 
 @requires("campaigns.send_campaign")
 @require_POST
-def campaign_resume(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_resume(request: StaffRequest, pk: int) -> HttpResponse:
     """Go on sending."""
     return _do(request, pk, services.resume_campaign, _("Sending goes on."))
 
 
 @requires("campaigns.send_campaign")
 @require_POST
-def campaign_cancel(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_cancel(request: StaffRequest, pk: int) -> HttpResponse:
     """Send no more; the name must be typed, since nothing brings the rest back."""
     form = CancelForm(request.POST, campaign=_campaign(request, pk))
     if not form.is_valid():
-        messages.error(request, " ".join(form.errors["name"]))
+        messages.error(request, sentences(form))
         return redirect("campaigns:detail", pk=pk)
     return _do(request, pk, services.cancel_campaign, _("Cancelled. Nothing more is sent."))
 
 
 @requires("campaigns.add_campaign")
 @require_POST
-def campaign_duplicate(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_duplicate(request: StaffRequest, pk: int) -> HttpResponse:
     """A new draft with the same audience and texts."""
     copy = services.duplicate_campaign(_campaign(request, pk).pk, by=request.user)
     messages.success(request, _("This is the copy. Choose its name and its time."))
@@ -83,7 +84,7 @@ def campaign_duplicate(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.delete_campaign")
 @require_POST
-def campaign_delete(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_delete(request: StaffRequest, pk: int) -> HttpResponse:
     """Throw a draft away."""
     campaign = _campaign(request, pk)
     try:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
 
+from core.http import StaffRequest
 from core.policy import public, requires
 
 from .forms import BrandForm, SenderFormSet
@@ -24,7 +25,7 @@ from .views_wizard import posted
 
 @requires("campaigns.view_brand")
 @require_safe
-def brand_list(request: HttpRequest) -> HttpResponse:
+def brand_list(request: StaffRequest) -> HttpResponse:
     """Every brand with its senders."""
     brands = Brand.objects.prefetch_related("senders").annotate(campaign_count=Count("campaigns"))
     return render(request, "campaigns/brands.html", {"brands": brands})
@@ -32,20 +33,20 @@ def brand_list(request: HttpRequest) -> HttpResponse:
 
 @requires("campaigns.change_brand")
 @require_http_methods(["GET", "HEAD", "POST"])
-def brand_new(request: HttpRequest) -> HttpResponse:
+def brand_new(request: StaffRequest) -> HttpResponse:
     """A new brand."""
     return _edit(request, Brand())
 
 
 @requires("campaigns.change_brand")
 @require_http_methods(["GET", "HEAD", "POST"])
-def brand_edit(request: HttpRequest, pk: int) -> HttpResponse:
+def brand_edit(request: StaffRequest, pk: int) -> HttpResponse:
     """A brand's look, silence and senders."""
     return _edit(request, get_object_or_404(Brand, pk=pk))
 
 
 @public
-@csp({"default-src": [NONE]})
+@csp({"default-src": [NONE]})  # type: ignore[arg-type]  # Its types know no view with arguments.
 @cache_control(public=True, max_age=300)
 @require_safe
 def brand_logo(request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -61,7 +62,7 @@ def brand_logo(request: HttpRequest, pk: int) -> HttpResponseBase:
     return FileResponse(file, content_type=kind)
 
 
-def _edit(request: HttpRequest, brand: Brand) -> HttpResponse:
+def _edit(request: StaffRequest, brand: Brand) -> HttpResponse:
     files = request.FILES if request.method == "POST" else None
     form = BrandForm(posted(request), files, instance=brand)
     senders = SenderFormSet(posted(request), instance=brand, prefix="senders")

@@ -8,20 +8,21 @@ from csp.decorators import csp
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import trigger_client_event
 
 from core.errors import DomainError
+from core.http import StaffRequest
 from core.policy import requires
 from core.templatetags.ui import language_name
 from customers.models import Channel, Customer
 
 from . import audience, services
 from .checks import CONTENT, SUBJECT_WARNS_AT
-from .forms import AddContentForm, ContentForm, TestForm
+from .forms import AddContentForm, ContentForm, TestForm, sentences
 from .models import Campaign, Content, Sender
 from .previews import find_customers, languages, preview
 from .templates import VARIABLES
@@ -42,7 +43,7 @@ MAIL_POLICY = {
 
 @requires("campaigns.change_campaign")
 @require_safe
-def content_start(request: HttpRequest, pk: int) -> HttpResponse:
+def content_start(request: StaffRequest, pk: int) -> HttpResponse:
     """The first text of the campaign: the one to write, or the first written."""
     campaign = editable(request, pk)
     first = campaign.contents.filter(language=campaign.brand.default_language).first()
@@ -54,7 +55,7 @@ def content_start(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.change_campaign")
 @require_safe
-def content_add(request: HttpRequest, pk: int) -> HttpResponse:
+def content_add(request: StaffRequest, pk: int) -> HttpResponse:
     """Open the editor on another language; nothing is kept before it is saved."""
     campaign = editable(request, pk)
     form = AddContentForm(request.GET)
@@ -66,7 +67,7 @@ def content_add(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.change_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def content_edit(request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
+def content_edit(request: StaffRequest, pk: int, channel: str, language: str) -> HttpResponse:
     """The editor of one channel in one language."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
@@ -89,7 +90,7 @@ def content_edit(request: HttpRequest, pk: int, channel: str, language: str) -> 
 
 @requires("campaigns.change_campaign")
 @require_POST
-def content_remove(request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
+def content_remove(request: StaffRequest, pk: int, channel: str, language: str) -> HttpResponse:
     """Take this text out of the campaign."""
     campaign = editable(request, pk)
     try:
@@ -103,7 +104,7 @@ def content_remove(request: HttpRequest, pk: int, channel: str, language: str) -
 
 @requires("campaigns.view_campaign")
 @require_POST
-def content_preview(request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
+def content_preview(request: StaffRequest, pk: int, channel: str, language: str) -> HttpResponse:
     """What is typed now, as the chosen customer would read it, and how long it is."""
     campaign = editable(request, pk)
     content = _typed(request, campaign, channel, language)
@@ -112,9 +113,9 @@ def content_preview(request: HttpRequest, pk: int, channel: str, language: str) 
 
 
 @requires("campaigns.view_campaign")
-@csp(MAIL_POLICY)
+@csp(MAIL_POLICY)  # type: ignore[arg-type]  # Its types know no view with arguments.
 @require_http_methods(["GET", "HEAD", "POST"])
-def content_mail(request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
+def content_mail(request: StaffRequest, pk: int, channel: str, language: str) -> HttpResponse:
     """The mail itself, for the frame beside the editor: as saved on GET, as typed now on POST."""
     campaign = editable(request, pk)
     if request.method == "POST":
@@ -129,7 +130,7 @@ def content_mail(request: HttpRequest, pk: int, channel: str, language: str) -> 
 
 @requires("campaigns.change_campaign")
 @require_POST
-def content_test(request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
+def content_test(request: StaffRequest, pk: int, channel: str, language: str) -> HttpResponse:
     """Send what is typed now to one address, as the chosen customer would get it."""
     campaign = editable(request, pk)
     content = _typed(request, campaign, channel, language)
@@ -139,7 +140,7 @@ def content_test(request: HttpRequest, pk: int, channel: str, language: str) -> 
             services.send_test(content, to=form.cleaned_data["to"], customer=_customer(request))
         except DomainError as error:
             form.add_error("to", str(error))
-    if not request.htmx:  # type: ignore[attr-defined]
+    if not request.htmx:
         _tell_test(request, form)
         return redirect("campaigns:content_edit", pk=pk, channel=channel, language=language)
     context = {"campaign": campaign, "content": content, "test_form": form}
@@ -149,9 +150,9 @@ def content_test(request: HttpRequest, pk: int, channel: str, language: str) -> 
     return trigger_client_event(response, "toast", {"text": _sent_to(form)})
 
 
-def _tell_test(request: HttpRequest, form: TestForm) -> None:
+def _tell_test(request: StaffRequest, form: TestForm) -> None:
     if form.errors:
-        messages.error(request, " ".join(form.errors["to"]))
+        messages.error(request, sentences(form))
     else:
         messages.success(request, _sent_to(form))
 
@@ -162,7 +163,7 @@ def _sent_to(form: TestForm) -> str:
 
 @requires("campaigns.view_campaign")
 @require_safe
-def preview_customers(request: HttpRequest, pk: int) -> HttpResponse:
+def preview_customers(request: StaffRequest, pk: int) -> HttpResponse:
     """The people to preview as whose name or address matches what was typed."""
     campaign = editable(request, pk)
     query = request.GET.get("q", "").strip()[:100]
@@ -181,7 +182,7 @@ def _content(campaign: Campaign, channel: str, language: str) -> Content:
     return content
 
 
-def _form(request: HttpRequest, campaign: Campaign, content: Content) -> ContentForm:
+def _form(request: StaffRequest, campaign: Campaign, content: Content) -> ContentForm:
     """The form of a text; a new one may start from another language of its channel (?from=en)."""
     source = campaign.contents.filter(channel=content.channel, language=request.GET.get("from", "")).first()
     initial: dict[str, Any] = {}
@@ -190,15 +191,14 @@ def _form(request: HttpRequest, campaign: Campaign, content: Content) -> Content
     return ContentForm(posted(request), instance=content, brand=campaign.brand, initial=initial)
 
 
-def _typed(request: HttpRequest, campaign: Campaign, channel: str, language: str) -> Content:
+def _typed(request: StaffRequest, campaign: Campaign, channel: str, language: str) -> Content:
     """The text as it stands in the editor, valid or not; never saved."""
     content = _content(campaign, channel, language)
     if "body" not in request.POST:
         return _with_sender(content)
     for name in ContentForm.Meta.fields:
         if name != "sender" and name in request.POST:
-            field = Content._meta.get_field(name)
-            limit = field.max_length or 50_000
+            limit = getattr(Content._meta.get_field(name), "max_length", None) or 50_000
             setattr(content, name, request.POST[name].replace("\0", "")[:limit])
     if not content.button_url.startswith(("https://", "http://")):
         content.button_url = ""
@@ -218,7 +218,7 @@ def _with_sender(content: Content) -> Content:
     return content
 
 
-def _customer(request: HttpRequest) -> Customer | None:
+def _customer(request: StaffRequest) -> Customer | None:
     """The person to preview as; None for somebody of whom nothing is known."""
     wanted = request.POST.get("customer") or request.GET.get("customer") or ""
     try:
@@ -244,7 +244,7 @@ def _preview_context(content: Content, customer: Customer | None) -> dict[str, A
 
 
 def _editor_context(
-    request: HttpRequest, campaign: Campaign, content: Content, form: ContentForm
+    request: StaffRequest, campaign: Campaign, content: Content, form: ContentForm
 ) -> dict[str, Any]:
     people = _samples(campaign)
     customer = _customer(request) or (people[0] if people else None)
@@ -267,8 +267,8 @@ def _editor_context(
     )
 
 
-def _own_address(request: HttpRequest, content: Content) -> str:
-    return request.user.email if content.channel == Channel.EMAIL else ""  # type: ignore[union-attr]
+def _own_address(request: StaffRequest, content: Content) -> str:
+    return request.user.email if content.channel == Channel.EMAIL else ""
 
 
 def _tabs(campaign: Campaign, content: Content) -> dict[str, Any]:

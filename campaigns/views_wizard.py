@@ -3,18 +3,20 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from core.errors import DomainError
+from core.http import StaffRequest
 from core.policy import requires
 
 from . import audience, rendering, services, wizard
 from .checks import AUDIENCE, GOAL, SCHEDULE
-from .forms import AudienceForm, GoalForm, LaunchForm, ScheduleForm
+from .forms import AudienceForm, GoalForm, LaunchForm, ScheduleForm, sentences
 from .models import Brand, Campaign
 
 TYPE_ABOVE = 10_000  # People; a larger launch asks for its number, typed.
@@ -26,18 +28,18 @@ def wizard_context(campaign: Campaign, step: str) -> dict[str, Any]:
     return {"campaign": campaign, "steps": wizard.steps_of(campaign), "step": step}
 
 
-def editable(request: HttpRequest, pk: int) -> Campaign:
+def editable(request: StaffRequest, pk: int) -> Campaign:
     """The campaign of a wizard page, with its brand; 404 when not visible."""
     campaigns = Campaign.objects.visible_to(request.user).select_related("brand")
     return get_object_or_404(campaigns, pk=pk)
 
 
-def posted(request: HttpRequest) -> QueryDict | None:
+def posted(request: StaffRequest) -> QueryDict | None:
     """What a form was sent with; None where it is only shown, which an empty form is not."""
     return request.POST if request.method == "POST" else None
 
 
-def started(request: HttpRequest, campaign: Campaign) -> HttpResponse:
+def started(request: StaffRequest, campaign: Campaign) -> HttpResponse:
     """The answer to editing what has left the house."""
     messages.error(request, _("This campaign has started, so it can no longer be edited. Duplicate it."))
     return redirect("campaigns:detail", pk=campaign.pk)
@@ -45,7 +47,7 @@ def started(request: HttpRequest, campaign: Campaign) -> HttpResponse:
 
 @requires("campaigns.add_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def campaign_new(request: HttpRequest) -> HttpResponse:
+def campaign_new(request: StaffRequest) -> HttpResponse:
     """Name the campaign and say what it is for; the draft begins here."""
     brand = Brand.objects.order_by("pk").first()
     form = GoalForm(posted(request), initial={"brand": brand})
@@ -58,7 +60,7 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
 
 @requires("campaigns.change_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def campaign_goal(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_goal(request: StaffRequest, pk: int) -> HttpResponse:
     """The name, the brand and the number to reach."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
@@ -73,7 +75,7 @@ def campaign_goal(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.change_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def campaign_audience(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_audience(request: StaffRequest, pk: int) -> HttpResponse:
     """Whom to send to, and whom to leave out."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
@@ -94,7 +96,7 @@ def campaign_audience(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.view_campaign")
 @require_safe
-def campaign_audience_count(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_audience_count(request: StaffRequest, pk: int) -> HttpResponse:
     """The live number: people and reachable per channel for the segments ticked now."""
     campaign = editable(request, pk)
     form = AudienceForm(request.GET, segments=AudienceForm.choices_for(request.user, campaign))
@@ -102,7 +104,7 @@ def campaign_audience_count(request: HttpRequest, pk: int) -> HttpResponse:
         chosen = {name: [segment.pk for segment in form.cleaned_data[name]] for name in form.fields}
         context = _reach(**chosen)
     else:
-        context = {"reach_error": " ".join(text for texts in form.errors.values() for text in texts)}
+        context = {"reach_error": sentences(form)}
     return render(request, "campaigns/partials/reach.html", context)
 
 
@@ -117,7 +119,7 @@ def _reach(include: list[int], exclude: list[int]) -> dict[str, Any]:
 
 @requires("campaigns.change_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def campaign_schedule(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_schedule(request: StaffRequest, pk: int) -> HttpResponse:
     """When it goes out, until when, and whether it keeps quiet hours."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
@@ -139,19 +141,20 @@ def campaign_schedule(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.view_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
-def campaign_review(request: HttpRequest, pk: int) -> HttpResponse:
+def campaign_review(request: StaffRequest, pk: int) -> HttpResponse:
     """Everything once more, and the button that says what it does."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
         return redirect("campaigns:detail", pk=pk)
     if request.method == "POST":
-        return campaign_launch(request, campaign)
+        return launch(request, campaign)
     return _review_page(request, campaign)
 
 
-@requires("campaigns.send_campaign")
-def campaign_launch(request: HttpRequest, campaign: Campaign) -> HttpResponse:
+def launch(request: StaffRequest, campaign: Campaign) -> HttpResponse:
     """Schedule it, when what was read on the button still holds."""
+    if not request.user.has_perm("campaigns.send_campaign"):
+        raise PermissionDenied("campaigns.send_campaign")
     form = LaunchForm(request.POST)
     form.full_clean()
     try:
@@ -190,7 +193,7 @@ def type_above(campaign: Campaign) -> int:
     return min(TYPE_ABOVE, campaign.brand.approval_above)
 
 
-def _review_page(request: HttpRequest, campaign: Campaign, *, error: str = "") -> HttpResponse:
+def _review_page(request: StaffRequest, campaign: Campaign, *, error: str = "") -> HttpResponse:
     context = wizard_context(campaign, wizard.REVIEW) | {
         "error": error,
         "send_at": _future(campaign),
