@@ -13,10 +13,15 @@ from . import contact
 from .addresses import address_hash
 from .forms import ConsentForm
 from .imports.people import CONSENTS
-from .models import Channel, Consent, ConsentState, Customer, Identifier, Purpose, Suppression
+from .models import Channel, Consent, ConsentEvent, ConsentState, Customer, Identifier, Purpose, Suppression
 
 if TYPE_CHECKING:
     from core.models import User
+
+
+def consent_key(about: "ConsentRow | ConsentEvent") -> str:
+    """What tells a consent from the others within a page."""
+    return f"{about.channel or 'all'}-{about.purpose}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ConsentRow:
 
     @property
     def key(self) -> str:
-        return f"{self.channel or 'all'}-{self.purpose}"
+        return consent_key(self)
 
 
 def visible_customer(user: "User", public_id: UUID) -> Customer:

@@ -20,7 +20,7 @@ from .forms import ConsentForm, CustomerFilterForm, CustomerForm
 from .keyset import page_of
 from .listing import narrowed, size_of
 from .models import ConsentEvent, ConsentState, Customer, CustomerQuerySet
-from .page import consent_context, customer_context, visible_customer
+from .page import consent_context, consent_key, customer_context, visible_customer
 
 TIMELINE_PAGE = 40
 
@@ -175,8 +175,9 @@ def _consent_card(
             messages.error(request, error)
         return redirect(customer)
     context = consent_context(customer, list(customer.identifiers.order_by("kind", "id")))
+    context |= {"error": error, "changed": consent_key(statement) if statement else ""}
     status = 422 if error else 200
-    response = render(request, "customers/partials/consents.html", context | {"error": error}, status=status)
+    response = render(request, "customers/partials/consents.html", context, status=status)
     if statement:
         granted = statement.state == ConsentState.GRANTED
         toast = {

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django_htmx.http import trigger_client_event
 
 from core.errors import DomainError
 from core.http import StaffRequest
@@ -75,7 +76,10 @@ def job(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
         return redirect(wizard.url("import_job"), pk)
     context = {"job": found, "rejections": found.rejections.all()[:20], **_frame(wizard, step=3)}
     if request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request:
-        return render(request, "customers/partials/import_progress.html", context)
+        response = render(request, "customers/partials/import_progress.html", context)
+        if not found.is_open:
+            trigger_client_event(response, "announce", {"text": _("The import has ended.")})
+        return response
     return render(request, "customers/import_progress.html", context)
 
 

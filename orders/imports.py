@@ -139,8 +139,8 @@ class OrderImporter:
     ) -> Callable[[Row], OrderRow]:
         return OrderReader(columns, mapping, options).read
 
-    def apply(self, rows: Sequence[OrderRow], setup: Setup) -> Outcome:
-        return apply_orders(rows, setup)
+    def apply(self, rows: Sequence[OrderRow], setup: Setup, *, for_good: bool) -> Outcome:
+        return apply_orders(rows, setup, for_good=for_good)
 
     def ring(self, job_id: int) -> None:
         """Tell the workers, once this transaction is committed; a lost ring is repeated by beat."""
@@ -159,10 +159,13 @@ _STAGED = (
 )
 
 
-def apply_orders(rows: Sequence[OrderRow], setup: Setup) -> Outcome:
-    """Create and update orders from these rows, within the caller's transaction."""
+def apply_orders(rows: Sequence[OrderRow], setup: Setup, *, for_good: bool) -> Outcome:
+    """Create and update orders from these rows, within the caller's transaction.
+
+    Without `for_good` nothing is written or locked and the outcome is what would be.
+    """
     owners = find_owners({key for row in rows for key in row.keys})
-    before = _known_orders([row.number for row in rows], setup.source)
+    before = _known_orders([row.number for row in rows], setup.source, lock=for_good)
     after: dict[str, Values] = {}
     outcome = Outcome()
     counted: list[tuple[str, str]] = []  # Number and what its row did.
@@ -182,7 +185,8 @@ def apply_orders(rows: Sequence[OrderRow], setup: Setup) -> Outcome:
     for number, done in counted:
         done = done if number in changed else "unchanged"
         setattr(outcome, done, getattr(outcome, done) + 1)
-    _write(changed, before, setup)
+    if for_good:
+        _write(changed, before, setup)
     return outcome
 
 
@@ -214,17 +218,18 @@ def _merged(row: OrderRow, customer_id: int, known: Values | None) -> Values:
     )
 
 
-def _known_orders(numbers: list[str], source: str) -> dict[str, Values]:
-    """Number to values of the orders this source has already told us, locked in pk order."""
+def _known_orders(numbers: list[str], source: str, *, lock: bool) -> dict[str, Values]:
+    """Number to values of the orders this source has already told us; locked in pk order."""
     with connection.cursor() as cursor:
-        cursor.execute(_KNOWN, [source, numbers])  # Uses order_once.
+        cursor.execute(_KNOWN + (_LOCK if lock else ""), [source, numbers])  # Uses order_once.
         return {number: tuple(values) for number, *values in cursor.fetchall()}
 
 
 _KNOWN = f"""
 SELECT number, {", ".join(_COLUMNS)} FROM orders_order
-WHERE source = %s AND number = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+WHERE source = %s AND number = ANY(%s) ORDER BY id
 """  # noqa: S608 - the columns are ours
+_LOCK = "FOR NO KEY UPDATE"
 _INSERT = f"""
 INSERT INTO orders_order (source, number, status, {", ".join(_COLUMNS)})
 SELECT %s, number, 'completed', {", ".join(_COLUMNS)} FROM import_order

@@ -27,8 +27,8 @@ class CustomerImporter:
     ) -> Callable[[Row], PersonRow]:
         return PersonReader(columns, mapping, options).read
 
-    def apply(self, rows: Sequence[PersonRow], setup: Setup) -> Outcome:
-        return apply_people(rows, setup)
+    def apply(self, rows: Sequence[PersonRow], setup: Setup, *, for_good: bool) -> Outcome:
+        return apply_people(rows, setup, for_good=for_good)
 
     def ring(self, job_id: int) -> None:
         """Tell the workers, once this transaction is committed; a lost ring is repeated by beat."""

@@ -107,13 +107,15 @@ class Person:
         return {value for kind, value in self.keys if kind == Identifier.Kind.USER_ID}
 
 
-def apply_people(rows: Sequence[PersonRow], setup: Setup) -> Outcome:
+def apply_people(rows: Sequence[PersonRow], setup: Setup, *, for_good: bool) -> Outcome:
     """Create and update customers from these rows, within the caller's transaction.
+
+    Without `for_good` nothing is written or locked and the outcome is what would be.
 
     Raises Raced when an identifier was taken while we worked; nothing may be kept then.
     """
     owners = find_owners({key for row in rows for key in row.keys})
-    people = _load(sorted(set(owners.values())))
+    people = _load(sorted(set(owners.values())), lock=for_good)
     strangers = sum(not any(key in owners for key in row.keys) for row in rows)
     fresh = iter(new_ids("customers_customer", strangers))
     refusals: list[tuple[int, str]] = []
@@ -127,7 +129,8 @@ def apply_people(rows: Sequence[PersonRow], setup: Setup) -> Outcome:
         people[person.pk] = person
         _fold(row, person, setup)
         owners.update(dict.fromkeys(row.keys, person.pk))
-    _write(list(people.values()), setup)
+    if for_good:
+        _write(list(people.values()), setup)
     return _count(people.values(), refusals)
 
 
@@ -194,13 +197,15 @@ def _said(row: PersonRow, statement: Statement, person: Person, setup: Setup) ->
     return Said(row.line, statement, state, at)
 
 
-def _load(ids: list[int]) -> dict[int, Person]:
-    """The customers with these ids, their identifiers and consents, locked in pk order."""
+def _load(ids: list[int], *, lock: bool) -> dict[int, Person]:
+    """The customers with these ids, their identifiers and consents; locked in pk order."""
     if not ids:
         return {}
     people = {}
-    locked = Customer.objects.filter(pk__in=any_of(ids)).order_by("pk").select_for_update(no_key=True)
-    for values in locked.values("pk", "traits", *ATTRIBUTES):
+    found = Customer.objects.filter(pk__in=any_of(ids)).order_by("pk")
+    if lock:
+        found = found.select_for_update(no_key=True)
+    for values in found.values("pk", "traits", *ATTRIBUTES):
         pk, traits = values.pop("pk"), values.pop("traits")
         people[pk] = Person(pk, values, dict(traits), before=(dict(values), traits))
     identifiers = Identifier.objects.filter(customer__in=any_of(ids))

@@ -1,4 +1,4 @@
-"""Runs a file through an importer, chunk by chunk: rehearsed as a check, or for good as a job.
+"""Runs a file through an importer: rehearsed as a check, or for good, chunk by chunk, as a job.
 
 Each chunk commits alone with its counts, its refused rows and how far the file is read, so memory is
 bounded, a broken connection loses nothing and a job that was stopped goes on where it stopped.
@@ -42,8 +42,11 @@ class Importer(Protocol):
     ) -> Callable[[reader.Row], Any]:
         """A function from a row to what `apply` takes; it raises Rejected."""
 
-    def apply(self, rows: Sequence[Any], setup: Setup) -> Outcome:
-        """Write these rows within the caller's transaction; raises Raced to be called again."""
+    def apply(self, rows: Sequence[Any], setup: Setup, *, for_good: bool) -> Outcome:
+        """Write these rows within the caller's transaction, or only say what writing them would do.
+
+        Raises Raced to be called again.
+        """
 
     def ring(self, job_id: int) -> None:
         """Tell the workers that a job waits."""
@@ -79,24 +82,25 @@ class Check:
 
 
 def check(file: BinaryIO, job: ImportJob, importer: Importer, *, limit: int = CHECK_ROWS) -> Check:
-    """Rehearse the import of the first rows in a transaction that is rolled back."""
-    found = Check()
-    setup = setup_of(job)
+    """Rehearse the import of the first rows: all of them as one chunk, nothing written, nobody locked out."""
+    chunks = _chunks(file, job, importer, skip=0, limit=limit, chunk_rows=limit)
+    chunk = next(chunks, Chunk())
     with transaction.atomic():
-        for chunk in _chunks(file, job, importer, skip=0, limit=limit):
-            outcome = _apply(chunk, importer, setup)
-            refusals = [*chunk.refused, *((line, Rejected(why)) for line, why in outcome.rejections)]
-            found.rows += chunk.size
-            found.created += outcome.created
-            found.updated += outcome.updated
-            found.unchanged += outcome.unchanged
-            found.rejected += len(refusals)
-            found.by_column.update(refusal.column for _line, refusal in refusals)
-            found.examples += [(line, str(refusal)) for line, refusal in sorted(refusals)[:20]]
-        transaction.set_rollback(True)
-    found.examples = found.examples[:20]
-    found.is_whole = found.rows < limit
-    return found
+        outcome = importer.apply(chunk.rows, setup_of(job), for_good=False) if chunk.rows else Outcome()
+    refusals = sorted(
+        [*chunk.refused, *((line, Rejected(why)) for line, why in outcome.rejections)],
+        key=lambda refusal: refusal[0],
+    )
+    return Check(
+        rows=chunk.size,
+        is_whole=chunk.size < limit and next(chunks, None) is None,
+        created=outcome.created,
+        updated=outcome.updated,
+        unchanged=outcome.unchanged,
+        rejected=len(refusals),
+        by_column=Counter(refusal.column for _line, refusal in refusals),
+        examples=[(line, str(refusal)) for line, refusal in refusals[:20]],
+    )
 
 
 def run(
@@ -122,7 +126,7 @@ def _apply_for_good(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
-                outcome = _apply(chunk, importer, setup)
+                outcome = _write(chunk, importer, setup)
                 refusals = [*((line, str(refusal)) for line, refusal in chunk.refused), *outcome.rejections]
                 _keep_rejections(job, chunk, sorted(refusals))
                 counts = {
@@ -148,10 +152,10 @@ def _is_lost_race(error: Exception) -> bool:
     return isinstance(error, Raced) or isinstance(error.__cause__, lost)
 
 
-def _apply(chunk: Chunk, importer: Importer, setup: Setup) -> Outcome:
+def _write(chunk: Chunk, importer: Importer, setup: Setup) -> Outcome:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [APPLY_LOCK])
-    return importer.apply(chunk.rows, setup) if chunk.rows else Outcome()
+    return importer.apply(chunk.rows, setup, for_good=True) if chunk.rows else Outcome()
 
 
 def _keep_rejections(job: ImportJob, chunk: Chunk, refusals: Iterable[tuple[int, str]]) -> None:
@@ -172,11 +176,18 @@ def _storable(cell: str) -> str:
 
 
 def _chunks(
-    file: BinaryIO, job: ImportJob, importer: Importer, *, skip: int, limit: int | None = None
+    file: BinaryIO,
+    job: ImportJob,
+    importer: Importer,
+    *,
+    skip: int,
+    limit: int | None = None,
+    chunk_rows: int | None = None,
 ) -> Iterator[Chunk]:
     """The rows after the first `skip`, read and checked, in bounded portions."""
     dialect = reader.Dialect.from_json(job.dialect)
     read = importer.row_reader(dialect.columns, job.mapping, job.options)
+    size = chunk_rows or CHUNK_ROWS
     chunk, weight = Chunk(), 0
     for row in islice(reader.rows(file, dialect), skip, limit):
         chunk.size += 1
@@ -188,7 +199,7 @@ def _chunks(
             chunk.rows.append(read(row))
         except Rejected as refusal:
             chunk.refused.append((row.line, refusal))
-        if chunk.size >= CHUNK_ROWS or weight >= CHUNK_CHARACTERS:
+        if chunk.size >= size or weight >= CHUNK_CHARACTERS:
             yield chunk
             chunk, weight = Chunk(), 0
     if chunk.size:

@@ -284,6 +284,16 @@ def test_a_check_counts_like_the_import_and_writes_nothing(bring):
     assert Customer.objects.get().first_name == ""
 
 
+def test_a_check_of_a_long_file_says_that_it_saw_only_its_beginning():
+    data = _people(30)
+    job = jobs.bring_file(SimpleUploadedFile("p.csv", data), importer=CUSTOMERS, by=make_user())
+
+    with jobs.open_file(job) as file:
+        check = runner.check(file, job, CUSTOMERS, limit=20)
+
+    assert (check.rows, check.created, check.is_whole) == (20, 20, False)
+
+
 def _queued(data: bytes) -> ImportJob:
     user = make_user()
     job = jobs.bring_file(SimpleUploadedFile("people.csv", data), importer=CUSTOMERS, by=user)
@@ -299,12 +309,12 @@ def test_a_worker_that_dies_loses_nothing_and_the_next_one_goes_on(monkeypatch):
     job = _queued(_people(45))
     applied = 0
 
-    def die_at_the_third_chunk(rows: Any, setup: Any) -> Any:
+    def die_at_the_third_chunk(rows: Any, setup: Any, *, for_good: bool) -> Any:
         nonlocal applied
         applied += 1
         if applied == 3:
             raise KeyboardInterrupt
-        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup)
+        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup, for_good=for_good)
 
     monkeypatch.setattr(CUSTOMERS, "apply", die_at_the_third_chunk)
     with pytest.raises(KeyboardInterrupt):
@@ -322,10 +332,10 @@ def test_a_fault_of_ours_is_said_in_plain_words_and_what_is_in_stays(monkeypatch
     monkeypatch.setattr(runner, "CHUNK_ROWS", 10)
     job = _queued(_people(25))
 
-    def fail_late(rows: Any, setup: Any) -> Any:
+    def fail_late(rows: Any, setup: Any, *, for_good: bool) -> Any:
         if rows[0].line > 10:
             raise ZeroDivisionError
-        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup)
+        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup, for_good=for_good)
 
     monkeypatch.setattr(CUSTOMERS, "apply", fail_late)
     jobs.run_import(job.pk, importer=CUSTOMERS)
@@ -414,10 +424,10 @@ def test_two_workers_do_not_run_one_job(monkeypatch):
     job = _queued(_people(20))
     entered, leave = threading.Event(), threading.Event()
 
-    def slowly(rows: Any, setup: Any) -> Any:
+    def slowly(rows: Any, setup: Any, *, for_good: bool) -> Any:
         entered.set()
         leave.wait(20)
-        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup)
+        return type(CUSTOMERS).apply(CUSTOMERS, rows, setup, for_good=for_good)
 
     def work() -> None:
         try:
@@ -445,7 +455,7 @@ def test_somebody_who_takes_an_identifier_meanwhile_makes_the_chunk_run_again(mo
     original = type(CUSTOMERS).apply
     rivals: list[Customer] = []
 
-    def with_a_rival(rows: Any, setup: Any) -> Any:
+    def with_a_rival(rows: Any, setup: Any, *, for_good: bool) -> Any:
         from customers.imports import apply
 
         def find_owners(keys: Any) -> Any:
@@ -463,7 +473,7 @@ def test_somebody_who_takes_an_identifier_meanwhile_makes_the_chunk_run_again(mo
         real = apply.find_owners
         monkeypatch.setattr(apply, "find_owners", find_owners)
         try:
-            return original(CUSTOMERS, rows, setup)
+            return original(CUSTOMERS, rows, setup, for_good=for_good)
         finally:
             monkeypatch.setattr(apply, "find_owners", real)
 
