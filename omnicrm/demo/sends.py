@@ -91,7 +91,7 @@ def send_in_the_past(
             services.approve_campaign(campaign.pk, by=approver)
         while (launched := services.launch_next()) and launched.pk != campaign.pk:
             pass
-        move_into_the_past(campaign.pk, at=at, clicked=plan.clicked, left=plan.left)
+        move_into_the_past(campaign.pk, name=plan.name, at=at, clicked=plan.clicked, left=plan.left)
     return campaign
 
 

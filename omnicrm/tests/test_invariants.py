@@ -1,0 +1,203 @@
+import io
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils.timezone import now
+
+from campaigns import services
+from campaigns.models import Campaign, Click, Conversion, Link, Message
+from campaigns.tests.factories import launch, make_brand, make_campaign
+from customers.models import ConsentEvent, Event, ImportJob
+from customers.services import record_consent, suppress_address
+from customers.tests.factories import make_customer, make_event
+from omnicrm.invariants import INVARIANTS, check_invariants
+from orders.tests.factories import make_order
+
+pytestmark = pytest.mark.django_db
+
+
+def broken():
+    return {finding.invariant.code for finding in check_invariants() if finding.count}
+
+
+def sql(statement):
+    """Run what the constraints would never allow; those of this transaction are checked first."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(statement)
+
+
+@pytest.fixture
+def message():
+    """A message that was sent, as the dispatcher leaves it."""
+    ada = make_customer(email="ada@x.example", phone="+393331234567", consents=("email", "sms"))
+    campaign = launch(make_campaign(channels=("email", "sms")))
+    sent = campaign.messages.filter(channel="email").get()
+    Message.objects.filter(campaign=campaign).update(
+        status="sent", sending_at=now(), sent_at=now(), settled_at=now()
+    )
+    for each in campaign.messages.all():
+        Event.objects.create(customer=ada, name="Message Sent", source="campaigns", key=f"{each.pk}:sent")
+    services.finish_campaigns()
+    assert broken() == set()
+    sent.refresh_from_db()
+    return sent
+
+
+def change(message, **fields):
+    Message.objects.filter(pk=message.pk).update(**fields)
+
+
+def test_an_empty_house_keeps_every_promise():
+    assert broken() == set()
+    assert len({invariant.code for invariant in INVARIANTS}) == len(INVARIANTS)
+
+
+def test_s1_and_s2_a_message_twice(message):
+    sql("ALTER TABLE campaigns_message DROP CONSTRAINT message_once")
+    sql("DROP INDEX message_once_per_address")
+    message.pk = None
+    message.status, message.provider_ref = "failed", ""
+    message.save(force_insert=True)
+    assert broken() == {"S1", "S2"}
+
+
+def test_s2_two_people_behind_one_address(message):
+    sql("DROP INDEX message_once_per_address")
+    other = make_customer(consents=("email",))
+    message.pk, message.customer, message.status = None, other, "failed"
+    message.sending_at = now()
+    message.save(force_insert=True)
+    assert broken() == {"S2"}
+
+
+def test_s3_sent_after_consent_was_withdrawn(message):
+    record_consent(message.customer_id, channel="email", state="revoked", source="phone")
+    assert broken() == set()
+    change(message, sending_at=now())
+    assert broken() == {"S3"}
+
+
+def test_s3_sent_before_consent_was_given(message):
+    change(message, sending_at=now() - timedelta(days=1))
+    assert broken() == {"S3"}
+
+
+def test_s4_sent_to_a_blocked_address(message):
+    suppress_address(channel="email", address=message.address, reason="complained")
+    assert broken() == set()
+    change(message, sending_at=now() + timedelta(seconds=1))
+    assert broken() == {"S4"}
+
+
+def test_s5_sent_in_quiet_hours(message):
+    at_night = (now() + timedelta(days=1)).replace(hour=1, minute=30)
+    brand = make_brand(quiet_from="21:00", quiet_until="08:00")
+    Campaign.objects.filter(pk=message.campaign_id).update(brand=brand)
+    change(message, sending_at=at_night)
+    assert broken() == {"S5"}
+    Campaign.objects.filter(pk=message.campaign_id).update(respect_quiet_hours=False)
+    assert broken() == set()
+
+
+def test_s7_held_beyond_two_leases(message):
+    Campaign.objects.filter(pk=message.campaign_id).update(status="sending")
+    change(message, status="sending", owner=uuid4(), lease_until=now())
+    assert "S7" not in broken()
+    change(message, lease_until=now() - timedelta(minutes=5))
+    assert broken() == {"S7"}
+
+
+def test_s7_unknown_for_a_day(message):
+    change(message, status="unknown", settled_at=now() - timedelta(hours=25))
+    assert broken() == {"S7"}
+
+
+def test_s8_a_campaign_that_is_over_still_has_something_waiting(message):
+    change(message, status="planned", sending_at=None)
+    assert broken() == {"S8"}
+
+
+def test_c1_the_projection_says_something_else(message):
+    sql("UPDATE customers_consent SET state = 'denied' WHERE channel = 'sms'")
+    assert broken() == {"C1"}
+
+
+def test_c1_the_projection_lacks_somebody(message):
+    sql("DELETE FROM customers_consent WHERE channel = 'sms'")
+    assert broken() == {"C1"}
+
+
+def test_c2_the_guard_of_consent_is_off():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'customers_consentevent'::regclass"
+            " AND tgname LIKE 'pgtrigger_append_only%%'"
+        )
+        [(name,)] = cursor.fetchall()
+    sql(f'ALTER TABLE customers_consentevent DISABLE TRIGGER "{name}"')
+    assert broken() == {"C2"}
+
+
+def test_c3_a_consent_without_proof():
+    record_consent(make_customer().pk, channel="email", state="granted", source="somewhere")
+    assert broken() == {"C3"}
+    assert ConsentEvent.objects.count() == 1
+
+
+def test_e2_sent_and_not_in_the_log(message):
+    Event.objects.filter(key=f"{message.pk}:sent").delete()
+    assert broken() == {"E2"}
+
+
+def test_e2_bought_and_not_in_the_log():
+    make_order(make_customer())
+    assert broken() == {"E2"}
+
+
+def test_e4_back_from_delivered(message):
+    make_event(message.customer, "Message Delivered")
+    Event.objects.filter(name="Message Delivered").update(source="campaigns", key=f"{message.pk}:delivered")
+    assert broken() == {"E4"}
+
+
+@pytest.mark.parametrize("days", [-1, 8])
+def test_r1_an_order_credited_that_could_not_follow(message, days):
+    bought = make_event(message.customer, "Order Completed", at=message.sent_at + timedelta(days=days))
+    Conversion.objects.create(
+        campaign=message.campaign,
+        message=message,
+        event=bought,
+        revenue_minor=1,
+        currency="EUR",
+        occurred_at=bought.occurred_at,
+    )
+    assert broken() == {"R1"}
+
+
+def test_r2_a_click_on_another_campaigns_link(message):
+    stranger = Link.objects.create(campaign=make_campaign(), url="https://x.example")
+    Click.objects.create(message=message, link=stranger)
+    assert broken() == {"R2"}
+
+
+def test_i1_a_refused_row_without_its_reason():
+    ImportJob.objects.create(kind="customers", status="done", file_name="a.csv", rows=1, rejected=1)
+    assert broken() == {"I1"}
+
+
+def test_the_command_says_what_is_broken_and_ends_with_1():
+    out, err = io.StringIO(), io.StringIO()
+    call_command("check_invariants", stdout=out, stderr=err)
+    assert all(f"{invariant.code} " in out.getvalue() for invariant in INVARIANTS)
+
+    order = make_order(make_customer())
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("check_invariants", stdout=out, stderr=err)
+    assert ended.value.code == 1
+    assert f"order {order.source} {order.number}" in out.getvalue()
+    assert "1 invariants are broken" in err.getvalue()
