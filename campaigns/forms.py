@@ -289,6 +289,9 @@ class SenderForm(forms.ModelForm):
             cleaned["address"] = self._address(cleaned["channel"], address.strip())
         except InvalidIdentifier as error:
             self.add_error("address", str(error))
+        else:
+            if not cleaned["address"].isascii():  # Many mail servers still refuse such senders (RFC 6531).
+                self.add_error("address", _("A sender's address may have plain letters only."))
         return cleaned
 
     @staticmethod

@@ -121,7 +121,7 @@ def content_mail(request: StaffRequest, pk: int, channel: str, language: str) ->
     if request.method == "POST":
         content = _typed(request, campaign, channel, language)
     else:
-        content = _content(campaign, channel, language)
+        content = _with_sender(_content(campaign, channel, language))
     shown = preview(content, _customer(request))
     if shown.problem:
         return render(request, "campaigns/public/no_mail.html", {"problem": shown.problem}, status=422)
@@ -213,7 +213,7 @@ def _with_sender(content: Content) -> Content:
     brand, channel = content.campaign.brand, content.channel
     if not content.sender_id:
         content.sender = brand.senders.filter(channel=channel).first() or Sender(
-            brand=brand, channel=channel, name=brand.name, address="–"
+            brand=brand, channel=channel, name=brand.name, address="-"
         )
     return content
 

@@ -375,6 +375,15 @@ def test_the_preview_of_anything_typed_is_an_answer(client, manager, text, chann
         assert "<script" not in mail.content.decode()
 
 
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_what_is_not_written_yet_can_be_opened_and_looked_at(client, manager, channel):
+    campaign = make_campaign(channels=())
+    Sender.objects.all().delete()
+    for name in ("content_edit", "content_mail"):
+        assert client.get(url(name, campaign.pk, channel, "en")).status_code == 200
+    assert client.post(url("content_preview", campaign.pk, channel, "en"), {}).status_code == 200
+
+
 def test_the_preview_reads_as_the_chosen_customer(client, manager):
     ada = make_customer(first_name="Ada")
     campaign = make_campaign(channels=())
@@ -755,6 +764,7 @@ def test_a_sender_that_a_campaign_uses_stays(client, manager):
         {"website": "javascript:alert(1)"},
         {"name": ""},
         sender_fields(address="nobody"),
+        sender_fields(address="più@lume.example"),
         sender_fields(channel="sms", address="A name far too long"),
         sender_fields(channel="fax"),
         {"senders-TOTAL_FORMS": "x"},
