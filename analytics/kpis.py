@@ -6,8 +6,8 @@ period; what other currencies brought is told beside it. Cancelled orders count 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -65,7 +65,7 @@ class Kpi:
 
     value: float | None
     previous: float | None
-    series: list[float] = field(default_factory=list)
+    series: Sequence[float] = ()
 
     @property
     def change(self) -> float | None:

@@ -79,7 +79,7 @@ WITH clicked AS (
     INSERT INTO campaigns_click (message_id, link_id, clicked_at, is_machine)
     SELECT message.id, link.id,
            CASE WHEN is_machine THEN message.sent_at + interval '2 seconds'
-                ELSE message.sent_at + (3 + (abs(hashint8(message.id)::bigint) %% 52) ^ 2) * interval '1 minute' END,
+                ELSE message.sent_at + (3 + (draw * 7 %% 52) ^ 2) * interval '1 minute' END,
            is_machine
     FROM campaigns_message AS message
     JOIN LATERAL (SELECT id FROM campaigns_link WHERE campaign_id = message.campaign_id

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pghistory
+from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from campaigns.models import Brand, Sender
@@ -61,8 +62,14 @@ def open_house(size: Size) -> Brand:
     """The brand, its senders, the stores and the colleagues; what is there already stays as it is."""
     with pghistory.context(url="make demo"):
         stores = {shop.code: _store(shop) for shop in SHOPS}
-        for colleague in COLLEAGUES:
-            _colleague(colleague, [stores[code] for code in colleague.shops])
+        missing = [one for one in COLLEAGUES if not User.objects.filter(email=one.email).exists()]
+        password = make_password(PASSWORD) if missing else ""  # Once: hashing is slow on purpose.
+        for one in missing:
+            user = User.objects.create(
+                email=one.email, password=password, name=one.name, role=one.role, language=one.language
+            )
+            for code in one.shops:
+                stores[code].staff.add(user)
         return _brand(size)
 
 
@@ -75,16 +82,6 @@ def _store(shop: Shop) -> Store:
     defaults = {"name": shop.name, "city": shop.city, "country": "IT"}
     store, _created = Store.objects.get_or_create(code=shop.code, defaults=defaults)
     return store
-
-
-def _colleague(colleague: Colleague, stores: list[Store]) -> None:
-    if User.objects.filter(email=colleague.email).exists():
-        return
-    user = User.objects.create_user(
-        colleague.email, PASSWORD, name=colleague.name, role=colleague.role, language=colleague.language
-    )
-    for store in stores:
-        store.staff.add(user)
 
 
 def _brand(size: Size) -> Brand:
