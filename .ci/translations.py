@@ -71,6 +71,7 @@ def update(path: Path, found: Catalog) -> None:
         if message.id and (old := known.get(message.id, message.context)):
             message.string = old.string
     found.header_comment = HEADER.strip()
+    found.fuzzy = False
     with path.open("wb") as file:
         write_po(file, found, width=100, sort_output=True, omit_header=False)
 

@@ -52,6 +52,7 @@ _TONES = {
     "held": "",
 }
 _GROUP_OF = {status: group for group, statuses in GROUPS.items() for status in statuses}
+ABOUT_TO_LEAVE = timedelta(minutes=1)
 STOP_POLLING_AFTER = timedelta(minutes=5)
 MAX_BARS = 90
 
@@ -234,8 +235,10 @@ class Results:
 
     @property
     def poll_seconds(self) -> int:
-        """How soon to look again: often while sending, slower while reports come in, then never (0)."""
-        if self.campaign.status == Campaign.Status.SENDING:
+        """How soon to look again: often while it leaves, slower while reports come in, then never (0)."""
+        due = self.campaign.send_at or now()
+        is_leaving = self.campaign.status == Campaign.Status.SCHEDULED and due - now() < ABOUT_TO_LEAVE
+        if is_leaving or self.campaign.status == Campaign.Status.SENDING:
             return 3
         if self.campaign.status in (Campaign.Status.SCHEDULED, Campaign.Status.PAUSED):
             return 10

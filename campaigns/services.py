@@ -137,6 +137,7 @@ def schedule_campaign(
     campaign.expires_at = expires_at
     if found := [problem.text for problem in problems(campaign) if problem.blocks]:
         raise NotReady(" ".join(found))
+    campaign.save()  # The forecast reads the row.
     people = planning.forecast(campaign).people
     needs_approval = people > campaign.brand.approval_above
     campaign.status = Campaign.Status.APPROVAL if needs_approval else Campaign.Status.SCHEDULED

@@ -29,7 +29,9 @@ def read(purpose: str, token: str) -> list[int]:
     """The ids of a token of ours; raises ForgedToken. Keys retired to SECRET_KEY_FALLBACKS still open it."""
     body, dash, seal = token[:-17], token[-17:-16], token[-16:]
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    if dash != "-" or not any(hmac.compare_digest(seal.encode(), _seal(purpose, body, key).encode()) for key in keys):
+    if dash != "-" or not any(
+        hmac.compare_digest(seal.encode(), _seal(purpose, body, key).encode()) for key in keys
+    ):
         raise ForgedToken
     return [base36_to_int(part) for part in body.split("-")]
 

@@ -215,8 +215,9 @@ def _is_accepting(var: Path) -> bool:
 def _create_database(var: Path) -> None:
     import psycopg
 
-    address = {"host": str(socket_dir(var)), "user": "postgres"}
-    with psycopg.connect(**address, dbname="postgres", autocommit=True) as connection:
+    with psycopg.connect(
+        host=str(socket_dir(var)), user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'omnicrm'").fetchone()
         if not found:
             connection.execute("CREATE DATABASE omnicrm")

@@ -17,5 +17,7 @@ SCHEDULE = {
     "recover leases": ring_every(10, "campaigns.tasks.recover_leases"),
     "collect sandbox reports": ring_every(3, "campaigns.tasks.collect_sandbox_reports"),
     "credit orders to messages": ring_every(10, "campaigns.tasks.follow_orders"),
+    "resume customer imports": ring_every(15, "customers.tasks.resume_imports"),
+    "resume order imports": ring_every(15, "orders.tasks.resume_imports"),
     "recount segments": ring_every(60, "segments.tasks.recount_segments"),
 }
