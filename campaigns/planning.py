@@ -64,7 +64,7 @@ class Forecast:
 
 def channels_of(campaign: Campaign) -> list[str]:
     """The channels a campaign has content for, in a steady order."""
-    return sorted(campaign.contents.values_list("channel", flat=True).distinct())
+    return list(campaign.contents.order_by("channel").values_list("channel", flat=True).distinct())
 
 
 def forecast(campaign: Campaign) -> Forecast:

@@ -233,17 +233,17 @@ class Results:
         """The same share as a width, never wider than the bar."""
         return min(100.0, 100 * (self.goal_share or 0))
 
-    @property
-    def poll_seconds(self) -> int:
-        """How soon to look again: often while it leaves, slower while reports come in, then never (0)."""
-        due = self.campaign.send_at or now()
-        is_leaving = self.campaign.status == Campaign.Status.SCHEDULED and due - now() < ABOUT_TO_LEAVE
-        if is_leaving or self.campaign.status == Campaign.Status.SENDING:
-            return 3
-        if self.campaign.status in (Campaign.Status.SCHEDULED, Campaign.Status.PAUSED):
-            return 10
-        finished = self.campaign.finished_at
-        return 10 if finished and now() - finished < STOP_POLLING_AFTER else 0
+
+def poll_seconds(campaign: Campaign) -> int:
+    """How soon to look again: often while it leaves, slower while reports come in, then never (0)."""
+    due = campaign.send_at or now()
+    is_leaving = campaign.status == Campaign.Status.SCHEDULED and due - now() < ABOUT_TO_LEAVE
+    if is_leaving or campaign.status == Campaign.Status.SENDING:
+        return 3
+    if campaign.status in (Campaign.Status.SCHEDULED, Campaign.Status.PAUSED):
+        return 10
+    finished = campaign.finished_at
+    return 10 if finished and now() - finished < STOP_POLLING_AFTER else 0
 
 
 def results_of(campaign: Campaign) -> Results:

@@ -142,7 +142,11 @@ def _contents(campaign: Campaign) -> list[Content]:
 
 def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
     """What partials/live.html needs: the state with its buttons, and the figures once there are any."""
-    context: dict[str, Any] = {"campaign": campaign, "now": now()}
+    context: dict[str, Any] = {
+        "campaign": campaign,
+        "now": now(),
+        "poll_seconds": results.poll_seconds(campaign),
+    }
     if campaign.status == S.APPROVAL:
         context["approvers"] = _approvers(campaign)
     if campaign.planned_at:

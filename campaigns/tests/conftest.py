@@ -16,7 +16,7 @@ class Sink:
         self.mails: list[tuple[str, Mail]] = []
         self.refuse_everything = False
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+    async def handle_RCPT(
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
         if self.refuse_everything:
@@ -26,7 +26,7 @@ class Sink:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         mail = message_from_bytes(envelope.content, policy=default)
         self.mails.extend((address, mail) for address in envelope.rcpt_tos)
         return "250 OK"

@@ -150,6 +150,7 @@ def test_people_read_the_language_they_chose_else_the_brands():
         subject="Ciao",
         body="Ciao",
     )
+    assert planning.forecast(campaign).sendable == {"email": 2}
     campaign = launch(campaign)
     languages = dict(campaign.messages.values_list("customer", "content__language"))
     assert languages == {italian.pk: "it", german.pk: "en"}

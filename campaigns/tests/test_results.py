@@ -163,13 +163,16 @@ def test_figures_of_a_campaign_take_the_same_queries_whatever_its_size(django_as
 
 def test_the_page_asks_again_while_sending_and_stops_when_reports_are_in():
     campaign = make_campaign(brand=make_brand())
-    found = results.Results(campaign, now())
+    campaign.status, campaign.send_at = "scheduled", now() + timedelta(seconds=5)
+    assert results.poll_seconds(campaign) == 3
+    campaign.send_at = now() + timedelta(hours=5)
+    assert results.poll_seconds(campaign) == 10
     campaign.status = "sending"
-    assert found.poll_seconds == 3
+    assert results.poll_seconds(campaign) == 3
     campaign.status, campaign.finished_at = "sent", now()
-    assert found.poll_seconds == 10
+    assert results.poll_seconds(campaign) == 10
     campaign.finished_at = now() - timedelta(hours=1)
-    assert found.poll_seconds == 0
+    assert results.poll_seconds(campaign) == 0
 
 
 def test_the_hours_of_sending_have_no_gaps():

@@ -6,18 +6,28 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('customers', '0002_initial'),
+        ("customers", "0002_initial"),
     ]
 
     operations = [
         pgtrigger.migrations.RemoveTrigger(
-            model_name='customer',
-            name='update_update',
+            model_name="customer",
+            name="update_update",
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='customer',
-            trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."birth_date" IS DISTINCT FROM (NEW."birth_date") OR OLD."city" IS DISTINCT FROM (NEW."city") OR OLD."country" IS DISTINCT FROM (NEW."country") OR OLD."created_at" IS DISTINCT FROM (NEW."created_at") OR OLD."first_name" IS DISTINCT FROM (NEW."first_name") OR OLD."home_store_id" IS DISTINCT FROM (NEW."home_store_id") OR OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."language" IS DISTINCT FROM (NEW."language") OR OLD."last_name" IS DISTINCT FROM (NEW."last_name") OR OLD."public_id" IS DISTINCT FROM (NEW."public_id") OR OLD."status" IS DISTINCT FROM (NEW."status") OR OLD."timezone" IS DISTINCT FROM (NEW."timezone") OR OLD."traits" IS DISTINCT FROM (NEW."traits"))', func='INSERT INTO "customers_customerhistory" ("birth_date", "city", "country", "created_at", "first_name", "home_store_id", "id", "language", "last_name", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "status", "timezone", "traits") VALUES (OLD."birth_date", OLD."city", OLD."country", OLD."created_at", OLD."first_name", OLD."home_store_id", OLD."id", OLD."language", OLD."last_name", _pgh_attach_context(), NOW(), \'update\', OLD."id", OLD."public_id", OLD."status", OLD."timezone", OLD."traits"); RETURN NULL;', hash='cbb5ac83a12f98aaea9d5e6a4dbca93b2e78944b', operation='UPDATE', pgid='pgtrigger_update_update_ca86d', table='customers_customer', when='AFTER')),
+            model_name="customer",
+            trigger=pgtrigger.compiler.Trigger(
+                name="update_update",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."birth_date" IS DISTINCT FROM (NEW."birth_date") OR OLD."city" IS DISTINCT FROM (NEW."city") OR OLD."country" IS DISTINCT FROM (NEW."country") OR OLD."created_at" IS DISTINCT FROM (NEW."created_at") OR OLD."first_name" IS DISTINCT FROM (NEW."first_name") OR OLD."home_store_id" IS DISTINCT FROM (NEW."home_store_id") OR OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."language" IS DISTINCT FROM (NEW."language") OR OLD."last_name" IS DISTINCT FROM (NEW."last_name") OR OLD."public_id" IS DISTINCT FROM (NEW."public_id") OR OLD."status" IS DISTINCT FROM (NEW."status") OR OLD."timezone" IS DISTINCT FROM (NEW."timezone") OR OLD."traits" IS DISTINCT FROM (NEW."traits"))',
+                    func='INSERT INTO "customers_customerhistory" ("birth_date", "city", "country", "created_at", "first_name", "home_store_id", "id", "language", "last_name", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "status", "timezone", "traits") VALUES (OLD."birth_date", OLD."city", OLD."country", OLD."created_at", OLD."first_name", OLD."home_store_id", OLD."id", OLD."language", OLD."last_name", _pgh_attach_context(), NOW(), \'update\', OLD."id", OLD."public_id", OLD."status", OLD."timezone", OLD."traits"); RETURN NULL;',
+                    hash="cbb5ac83a12f98aaea9d5e6a4dbca93b2e78944b",
+                    operation="UPDATE",
+                    pgid="pgtrigger_update_update_ca86d",
+                    table="customers_customer",
+                    when="AFTER",
+                ),
+            ),
         ),
     ]
