@@ -36,3 +36,12 @@ def empty_cache() -> Iterator[None]:
 
     yield
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A request in Italian leaves its language behind in the thread; every test begins in English."""
+    from django.utils import translation
+
+    with translation.override("en"):
+        yield

@@ -106,6 +106,8 @@ class Customer(models.Model):
     objects: ClassVar[CustomerQuerySet] = CustomerQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        verbose_name = _("customer")
+        verbose_name_plural = _("customers")
         permissions = [
             ("import_customer", "Can import customers"),
             ("export_customer", "Can export customers"),
