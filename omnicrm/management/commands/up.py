@@ -37,7 +37,7 @@ class Command(BaseCommand):
         call_command("collectstatic", interactive=False, verbosity=0)
         manager = Manager()
         for name, command in _processes(port, mail_port):
-            manager.add_process(name, command, env=_environment())
+            manager.add_process(name, command, env=_environment(port))
         if options["demo"]:
             story = demo.prepare(self.stdout)
             threading.Thread(target=demo.tell, args=(story, port, self.stdout), daemon=True).start()
@@ -61,9 +61,14 @@ def _processes(port: int, mail_port: int | None) -> Iterator[tuple[str, str]]:
         yield "mail", f"{PYTHON} manage.py mailbox --port {mail_port}"
 
 
-def _environment() -> dict[str, str]:
-    """Quiet processes, and no warning that the demo in a container runs as root."""
-    return {"LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore:You're running the worker"} | dict(os.environ)
+def _environment(port: int) -> dict[str, str]:
+    """Quiet processes, links that lead here, and no warning that a container runs the worker as root."""
+    defaults = {
+        "LOG_LEVEL": "WARNING",
+        "PUBLIC_URL": f"http://localhost:{port}",
+        "PYTHONWARNINGS": "ignore:You're running the worker",
+    }
+    return defaults | dict(os.environ)
 
 
 def _is_taken(port: int) -> bool:
