@@ -18,15 +18,18 @@ os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static file
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
 import django
+from django.conf import settings
 
 from omnicrm import embedded
 
 os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
 embedded.start()
-# Parallel test processes share one Valkey, each in a database of its own.
-worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-os.environ["REDIS_URL"] = f"{embedded.redis_url()}?db={worker}"
 django.setup()
+
+# Parallel test processes share one Valkey, each in a database of its own. They inherit an environment in
+# which the settings are read before this file is, so the address is set here.
+worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+settings.REDIS_URL = settings.CACHES["default"]["LOCATION"] = f"{embedded.redis_url()}?db={worker}"
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
+import time
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
 from django.utils.timezone import now
 
-from campaigns import services
+from campaigns import conversions, services
 from campaigns.models import Brand, Campaign, Sender
 from core.models import User
 from core.tests.factories import make_user
@@ -72,3 +73,11 @@ def launch(campaign: Campaign, **schedule: Any) -> Campaign:
     assert services.launch_next() is not None
     campaign.refresh_from_db()
     return campaign
+
+
+def read_the_whole_log(orders: int) -> None:
+    """Follow the log to its end; events wait for transactions still running elsewhere in the cluster."""
+    read, deadline = 0, time.monotonic() + 60
+    while read < orders:
+        read += conversions.follow_orders()
+        assert time.monotonic() < deadline, f"Only {read} of {orders} orders could be read."

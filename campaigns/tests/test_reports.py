@@ -6,7 +6,7 @@ from django.utils.timezone import now
 
 from campaigns import conversions, dispatch, reports
 from campaigns.models import Conversion, Message, SandboxText
-from campaigns.tests.factories import launch, make_campaign
+from campaigns.tests.factories import launch, make_campaign, read_the_whole_log
 from customers.models import Event, Suppression
 from customers.tests.factories import make_customer, make_event
 
@@ -88,8 +88,7 @@ def test_an_order_is_credited_to_the_last_message_before_it():
     make_event(customer, "Order Completed", at=now() - timedelta(days=3), **order)
     make_event(customer, "Order Completed", at=now() + timedelta(days=8), **order)
 
-    while conversions.follow_orders():
-        pass
+    read_the_whole_log(4)
 
     credited = Conversion.objects.order_by("occurred_at").values_list("campaign", "revenue_minor")
     assert list(credited) == [(older.pk, 4990), (newer.pk, 4990)]

@@ -4,9 +4,9 @@ from uuid import uuid4
 import pytest
 from django.utils.timezone import now
 
-from campaigns import conversions, results, services
+from campaigns import results, services
 from campaigns.models import Click, Link, Message
-from campaigns.tests.factories import launch, make_brand, make_campaign
+from campaigns.tests.factories import launch, make_brand, make_campaign, read_the_whole_log
 from customers import events
 from customers.tests.factories import make_customer, make_event
 
@@ -109,7 +109,7 @@ def test_orders_in_the_goal_window_are_credited_by_currency():
     order(bob, 900, "USD", at=now() + timedelta(days=1))
     order(eve, 7700, "EUR", at=now() + timedelta(days=8))
     order(eve, 7700, "EUR", at=now() - timedelta(days=1))
-    conversions.follow_orders()
+    read_the_whole_log(5)
 
     found = results.results_of(campaign)
 
