@@ -22,6 +22,7 @@ urlpatterns = [
         views_team.colleague_end_sessions,
         name="colleague_end_session",
     ),
+    path("sessions/<int:session_pk>/end/", views.own_session_end, name="own_session_end"),
     path("history/", views_history.history, name="history"),
     path("history/<str:kind>/<int:pk>/", views_history.object_history, name="object_history"),
 ]

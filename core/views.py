@@ -1,9 +1,13 @@
 from django.conf import settings
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
+from . import services
+from .http import StaffRequest
 from .navigation import navigation_for
 from .policy import public, signed_in
 
@@ -36,3 +40,12 @@ def closed(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form that was open too long, or a cookie the browser refused."""
     return render(request, "403_csrf.html", status=403)
+
+
+@signed_in
+@require_POST
+def own_session_end(request: StaffRequest, session_pk: int) -> HttpResponse:
+    """Sign yourself out of one browser; a session of somebody else is not there."""
+    services.end_sessions(request.user.pk, session_pk=session_pk)
+    messages.success(request, _("Signed out"))
+    return redirect("usersessions_list")

@@ -5,6 +5,7 @@ import time_machine
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
+from django.urls import reverse
 
 from core.roles import Role
 from core.tests.factories import make_user
@@ -169,3 +170,20 @@ def test_a_colleague_who_was_deactivated_is_out_with_the_next_request(client: Cl
     user.save()
 
     assert client.get("/search/").status_code == 302
+
+
+def test_one_of_my_own_browsers_is_signed_out_and_nobody_elses(client: Client):
+    me, other = make_user(password=PASSWORD), make_user(password=PASSWORD)
+    elsewhere, theirs = Client(), Client()
+    for browser, user in ((client, me), (elsewhere, me), (theirs, other)):
+        _guess(browser, user.email, PASSWORD)
+        browser.get("/account/sessions/")
+    mine = UserSession.objects.get(session_key=elsewhere.session.session_key)
+    not_mine = UserSession.objects.get(session_key=theirs.session.session_key)
+
+    for session in (mine, not_mine):
+        client.post(reverse("core:own_session_end", args=[session.pk]))
+
+    assert elsewhere.get("/account/sessions/").status_code == 302
+    assert theirs.get("/account/sessions/").status_code == 200
+    assert client.get("/account/sessions/").status_code == 200
