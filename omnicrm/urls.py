@@ -19,8 +19,8 @@ urlpatterns = [
     path("", include("analytics.urls")),
     path("", include("inventory.urls")),
     path("customers/", include("customers.urls")),
-    path("orders/", include("orders.urls")),
-    path("segments/", include("segments.urls")),
+    path("", include("orders.urls")),
+    path("", include("segments.urls")),
     path("", include("campaigns.urls")),
 ]
 
