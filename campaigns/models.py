@@ -212,10 +212,6 @@ class Campaign(models.Model):
         """Drafts, and what waits for approval or its hour; an edit takes the latter back to draft."""
         return self.status in (self.Status.DRAFT, self.Status.APPROVAL, self.Status.SCHEDULED)
 
-    @property
-    def is_approved(self) -> bool:
-        return self.approved_revision == self.revision
-
 
 class Content(models.Model):
     """What one channel says in one language. Texts are Liquid over the allowlist of campaigns.variables."""

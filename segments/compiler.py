@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.utils.timezone import get_default_timezone, localdate
 from django.utils.translation import gettext as _
 
@@ -451,8 +450,3 @@ def birthdays(today: date, days: int) -> list[str]:
         if (day.month, day.day) == (2, 28) and (day + timedelta(days=1)).month == 3:
             found.append("0229")
     return found
-
-
-def timeout_ms() -> int:
-    """How long one question about a segment may take."""
-    return int(settings.SEGMENT_TIMEOUT_MS)

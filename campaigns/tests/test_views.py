@@ -547,7 +547,7 @@ def test_an_edit_after_the_approval_needs_it_again(client, asked):
     client.post(url("schedule", campaign.pk), {"when": "now"})
 
     assert reload(campaign).status == "draft"
-    assert reload(campaign).is_approved is False
+    assert reload(campaign).approved_revision is None
     client.post(url("review", campaign.pk), {"people": 1, "typed": "1"})
     assert reload(campaign).status == "approval"
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -295,11 +294,6 @@ def _split_full_name(full: str) -> dict[str, str]:
         first, _space, last = full.partition(" ")
     parts = {"first_name": first.strip()[:100], "last_name": last.strip()[:100]}
     return {name: part for name, part in parts.items() if part}
-
-
-def label_of(fields: Sequence[Field], name: str) -> str | Promise:
-    """What a person reads for a field's name."""
-    return next((item.label for item in fields if item.name == name), name)
 
 
 def _undefused(cell: str) -> str:
