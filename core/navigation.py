@@ -15,6 +15,7 @@ class Item:
     icon: str
     url_name: str
     permission: str
+    also: tuple[str, ...] = ()  # Other addresses that belong to it, by name.
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ SECTIONS = (
     Section(
         _("Administration"),
         (
-            Item(_("Imports"), "file-import", "customers:imports", "customers.import_customer"),
+            Item(
+                _("Imports"),
+                "file-import",
+                "customers:imports",
+                "customers.import_customer",
+                also=("customers:import", "orders:import"),
+            ),
             Item(_("Team"), "user-cog", "core:team", "core.change_user"),
             Item(_("History"), "history", "core:history", "core.view_history"),
         ),
@@ -52,6 +59,7 @@ SECTIONS = (
 
 def navigation_for(request: HttpRequest) -> list[dict[str, Any]]:
     """The sections this person may enter, each item with its address and whether it is open now."""
+    open_item = _open_item(request.path)
     sections = []
     for section in SECTIONS:
         items = [
@@ -59,7 +67,7 @@ def navigation_for(request: HttpRequest) -> list[dict[str, Any]]:
                 "label": item.label,
                 "icon": item.icon,
                 "url": reverse(item.url_name),
-                "current": _is_current(request, item),
+                "current": item is open_item,
             }
             for item in section.items
             if request.user.has_perm(item.permission)
@@ -69,10 +77,15 @@ def navigation_for(request: HttpRequest) -> list[dict[str, Any]]:
     return sections
 
 
-def _is_current(request: HttpRequest, item: Item) -> bool:
-    address = reverse(item.url_name)
-    if address == "/":
-        return request.path == "/"
-    others = [reverse(other.url_name) for section in SECTIONS for other in section.items]
-    deeper = [o for o in others if o != address and o.startswith(address) and request.path.startswith(o)]
-    return request.path.startswith(address) and not deeper
+def _open_item(path: str) -> Item | None:
+    """The item whose address the path lies under, the longest address winning; Home is only itself."""
+    addresses = {
+        reverse(name): item
+        for section in SECTIONS
+        for item in section.items
+        for name in (item.url_name, *item.also)
+    }
+    under = [
+        address for address in addresses if path == address or (address != "/" and path.startswith(address))
+    ]
+    return addresses[max(under, key=len)] if under else None
