@@ -1,0 +1,50 @@
+"""What became of messages: links followed, orders after them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.timezone import now
+
+from customers.models import Event
+
+from .campaigns import Campaign
+from .messages import Message
+
+
+class Link(models.Model):
+    """An address a campaign links to; only stored addresses are ever redirected to."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="links")
+    url = models.URLField(max_length=500)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["campaign", "url"], name="link_once")]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Click(models.Model):
+    """A person followed a link of a message."""
+
+    message = models.ForeignKey(Message, models.CASCADE, related_name="clicks")
+    link = models.ForeignKey(Link, models.CASCADE, related_name="clicks")
+    clicked_at = models.DateTimeField(default=now)
+    is_machine = models.BooleanField(default=False, help_text="A scanner or prefetcher, not a person.")
+
+    def __str__(self) -> str:
+        return f"message {self.message_id}, link {self.link_id}"
+
+
+class Conversion(models.Model):
+    """An order within the goal window after a campaign's message; the last message before it gets it."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="conversions")
+    message = models.ForeignKey(Message, models.CASCADE, related_name="conversions")
+    event = models.OneToOneField(Event, models.CASCADE, related_name="conversion")
+    revenue_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    occurred_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"event {self.event_id} after message {self.message_id}"
