@@ -4,19 +4,25 @@ from .brands import Brand, Sender
 from .campaigns import Campaign, CampaignQuerySet, Content
 from .messages import Message, MessageQuerySet
 from .providers import Breaker, Pace, SandboxText
+from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
 from .tracking import Click, Conversion, Link
 
 __all__ = [
     "Brand",
     "Breaker",
     "Campaign",
+    "CampaignDay",
     "CampaignQuerySet",
     "Click",
     "Content",
     "Conversion",
+    "DayPressure",
+    "Habit",
     "Link",
     "Message",
     "MessageQuerySet",
+    "Occurrence",
+    "OccurrenceQuerySet",
     "Pace",
     "SandboxText",
     "Sender",

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
+from django_celery_beat.models import CrontabSchedule
 
 from customers.models import Channel
 from segments.models import Segment
@@ -60,6 +61,14 @@ class Campaign(models.Model):
         REVENUE = "revenue", _("Revenue")
         CLICKS = "clicks", _("Clicks")
 
+    class Clock(models.TextChoices):
+        """Whose clock the chosen day and hour are read from."""
+
+        MOMENT = "moment", _("One moment for everybody")
+        LOCAL = "local", _("Each person's own clock")
+        STORE = "store", _("The clock of each person's store")
+        BEST = "best", _("Each person's best hour")
+
     name = models.CharField(_("name"), max_length=120)
     brand = models.ForeignKey(Brand, models.PROTECT, related_name="campaigns", verbose_name=_("brand"))
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.DRAFT)
@@ -77,12 +86,62 @@ class Campaign(models.Model):
     exclude = models.ManyToManyField(
         Segment, related_name="campaigns_excluding", blank=True, verbose_name=_("but not to")
     )
-    send_at = models.DateTimeField(_("send at"), null=True, blank=True)
+    clock = models.CharField(
+        _("clock"), max_length=10, choices=Clock.choices, default=Clock.MOMENT, db_default=Clock.MOMENT
+    )
+    send_at = models.DateTimeField(
+        _("send at"),
+        null=True,
+        blank=True,
+        help_text="When it starts; on other clocks than one moment, as the brand's clock reads them.",
+    )
+    wall_date = models.DateField(
+        _("day"),
+        null=True,
+        blank=True,
+        help_text="The day as those clocks show it, never an instant, so new rules of summer time move it; "
+        "the first possible day of a series.",
+    )
+    wall_time = models.TimeField(
+        _("time of day"), null=True, blank=True, help_text="As those clocks show it."
+    )
+    crontab = models.ForeignKey(
+        CrontabSchedule,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="When a series repeats. All five fields must match, as Celery reads them.",
+    )
+    repeat_until = models.DateField(
+        _("repeat until"), null=True, blank=True, help_text=_("The last day it may be sent on.")
+    )
     expires_at = models.DateTimeField(
         _("expires at"),
         null=True,
         blank=True,
         help_text=_("Nothing is sent after this, even if something was late."),
+    )
+    expire_hours = models.PositiveSmallIntegerField(
+        _("at most this late"),
+        default=6,
+        db_default=6,
+        validators=[MinValueValidator(1), MaxValueValidator(720)],
+        help_text=_("Hours after a person's own time; what is later than this is not sent at all."),
+    )
+    throttle_per_hour = models.PositiveIntegerField(
+        _("at most per hour"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Messages an hour. Leave empty to send as fast as possible."),
+    )
+    holdout_percent = models.PositiveSmallIntegerField(
+        _("holdout"),
+        default=5,
+        db_default=5,
+        validators=[MaxValueValidator(50)],
+        help_text=_("Of 100 people, how many get nothing, so that we see what the messages changed."),
     )
     respect_quiet_hours = models.BooleanField(_("respect quiet hours"), default=True)
     revision = models.PositiveIntegerField(
@@ -119,10 +178,22 @@ class Campaign(models.Model):
                 condition=Q(expires_at=None) | Q(send_at=None) | Q(expires_at__gt=F("send_at")),
                 name="campaign_expires_after_start",
             ),
-        ]
-        indexes = [
-            # What the beat asks every few seconds.
-            models.Index(fields=["send_at"], name="campaign_due", condition=Q(status="scheduled")),
+            models.CheckConstraint(
+                condition=Q(clock__in=["moment", "local", "store", "best"]), name="campaign_clock_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["scheduled", "sending", "sent"])
+                | Q(clock="moment")
+                | Q(crontab__isnull=False)
+                | Q(wall_date__isnull=False) & (Q(clock="best") | Q(wall_time__isnull=False)),
+                name="campaign_clock_has_hour",
+            ),
+            models.CheckConstraint(condition=Q(expire_hours__gte=1), name="campaign_expires_some_time"),
+            models.CheckConstraint(
+                condition=Q(throttle_per_hour=None) | Q(throttle_per_hour__gte=1),
+                name="campaign_throttle_moves",
+            ),
+            models.CheckConstraint(condition=Q(holdout_percent__lte=50), name="campaign_holdout_to_half"),
         ]
 
     def __str__(self) -> str:

@@ -77,6 +77,7 @@ class Message(models.Model):
         max_length=300, blank=True, db_default="", help_text="The provider's own words."
     )
     due_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, help_text="Not sent after this, whatever the delay.")
     owner = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0)

@@ -50,6 +50,7 @@ def make_campaign(
     """A draft to everybody with an English text per channel."""
     brand = brand or make_brand()
     by = by or make_user()
+    fields = {"holdout_percent": 0} | fields  # Tests that want a holdout ask for it.
     campaign = services.create_campaign(name=f"Campaign {next(_numbers)}", brand=brand, by=by, **fields)
     services.set_audience(campaign.pk, include=include or [make_segment()], exclude=exclude, by=by)
     for channel in channels:

@@ -122,9 +122,14 @@ def send_first_look(brand: Brand, groups: dict[str, Segment], *, by: User, now: 
 def _write(
     plan: Plan, brand: Brand, groups: dict[str, Segment], *, by: User, name: str = "", **fields: object
 ) -> Campaign:
-    """A draft with its audience and texts."""
+    """A draft with its audience and texts, for everybody: nobody is held out."""
     campaign = services.create_campaign(
-        name=name or plan.name, brand=brand, by=by, goal=plan.goal, goal_target=plan.target, **fields
+        name=name or plan.name,
+        brand=brand,
+        by=by,
+        goal=plan.goal,
+        goal_target=plan.target,
+        **({"holdout_percent": 0} | fields),
     )
     if plan.include:
         exclude = [groups[plan.exclude]] if plan.exclude else []
