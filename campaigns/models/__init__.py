@@ -3,7 +3,7 @@
 from .brands import Brand, Sender
 from .campaigns import Campaign, CampaignQuerySet, Content
 from .messages import Message, MessageQuerySet
-from .providers import Breaker, Pace, SandboxText
+from .providers import Breaker, Pace, ProviderReport, SandboxText
 from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
 from .tracking import Click, Conversion, Link
 
@@ -24,6 +24,7 @@ __all__ = [
     "Occurrence",
     "OccurrenceQuerySet",
     "Pace",
+    "ProviderReport",
     "SandboxText",
     "Sender",
 ]

@@ -86,6 +86,11 @@ class Message(models.Model):
     )
     provider = models.CharField(max_length=30, blank=True, db_default="", help_text="Who carried it.")
     provider_ref = models.CharField(max_length=100, blank=True, db_default="")
+    parts = models.PositiveSmallIntegerField(null=True, help_text="Text messages it was cut into.")
+    cost_micros = models.BigIntegerField(
+        null=True, help_text="What it cost, in millionths of a unit of the currency."
+    )
+    currency = models.CharField(max_length=3, blank=True, db_default="")
     planned_at = models.DateTimeField(default=now, db_default=Now())
     sending_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
@@ -130,6 +135,12 @@ class Message(models.Model):
             models.Index(fields=["customer", "-planned_at"], name="message_of_customer"),
             # Provider reports.
             models.Index(fields=["provider_ref"], name="message_by_ref", condition=~Q(provider_ref="")),
+            # Whose price is still to be asked for.
+            models.Index(
+                fields=["sent_at"],
+                name="message_unpriced",
+                condition=Q(provider="twilio", cost_micros=None, sent_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
