@@ -1,5 +1,6 @@
 """What may be done to what we know of a customer."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,18 @@ def take_back_statement(statement_id: int, *, by: "User") -> ConsentEvent:
         wording=before.wording if before else "",
         evidence=_("undo of statement {number}").format(number=statement.pk),
         by=by,
+    )
+
+
+def suppress_addresses(rows: Iterable[tuple[str, str, str]]) -> None:
+    """Send nothing to these (channel, address, reason) any more; the first reason stands."""
+    first: dict[tuple[str, bytes], str] = {}
+    for channel, address, reason in rows:
+        first.setdefault((channel, address_hash(address)), Suppression.Reason(reason))
+    Suppression.objects.bulk_create(
+        # In one order, so that two of us never wait for each other.
+        [Suppression(channel=key[0], address_hash=key[1], reason=first[key]) for key in sorted(first)],
+        ignore_conflicts=True,
     )
 
 

@@ -38,7 +38,9 @@ ICONS = {
     events.MESSAGE_SENT: "send",
     events.MESSAGE_DELIVERED: "mail-check",
     events.MESSAGE_BOUNCED: "mail-x",
+    events.MESSAGE_OPENED: "eye",
     events.MESSAGE_CLICKED: "click",
+    events.MESSAGE_COMPLAINED: "alert-triangle",
     events.MESSAGE_UNSUBSCRIBED: "mail-off",
 }
 
@@ -197,6 +199,10 @@ _WORDS: dict[str, Callable[[Event, Properties], tuple[str, str]]] = {
     ),
     events.MESSAGE_BOUNCED: _message(
         gettext_lazy("“{subject}” could not be delivered"), gettext_lazy("A message could not be delivered")
+    ),
+    events.MESSAGE_OPENED: _message(gettext_lazy("Opened “{subject}”"), gettext_lazy("Opened a message")),
+    events.MESSAGE_COMPLAINED: _message(
+        gettext_lazy("Complained about “{subject}”"), gettext_lazy("Complained about a message")
     ),
     events.MESSAGE_CLICKED: _message(
         gettext_lazy("Clicked in “{subject}”"), gettext_lazy("Clicked in a message")
