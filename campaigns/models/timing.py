@@ -51,7 +51,9 @@ class Occurrence(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     reason = models.CharField(max_length=10, choices=Reason.choices, blank=True, db_default="")
     launched_at = models.DateTimeField(null=True)
-    messages = models.PositiveIntegerField(default=0, db_default=0, help_text="Planned to be sent.")
+    messages = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Planned to be sent; expected while pending."
+    )
 
     objects: ClassVar[OccurrenceQuerySet] = OccurrenceQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -137,7 +139,10 @@ class DayPressure(models.Model):
     day = models.DateField(primary_key=True)
     messages = models.PositiveIntegerField(help_text="Sent, waiting and expected on this day.")
     people = models.PositiveIntegerField(help_text="Who get at least one of them.")
-    over_cap = models.PositiveIntegerField(help_text="Who get more than the weekly cap in the 7 days to it.")
+    reachable = models.PositiveIntegerField(help_text="Whom any channel may reach at all.")
+    over_cap = models.PositiveIntegerField(
+        help_text="Whose first message beyond the weekly cap falls on this day; weeks begin on Monday."
+    )
     measured_at = models.DateTimeField(default=now, db_default=Now())
 
     def __str__(self) -> str:
