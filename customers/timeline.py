@@ -38,9 +38,9 @@ ICONS = {
     events.MESSAGE_SENT: "send",
     events.MESSAGE_DELIVERED: "mail-check",
     events.MESSAGE_BOUNCED: "mail-x",
-    events.MESSAGE_OPENED: "eye",
+    events.MESSAGE_OPENED: "mail-opened",
     events.MESSAGE_CLICKED: "click",
-    events.MESSAGE_COMPLAINED: "alert-triangle",
+    events.MESSAGE_COMPLAINED: "thumb-down",
     events.MESSAGE_UNSUBSCRIBED: "mail-off",
 }
 
