@@ -34,7 +34,7 @@ def main() -> int:
     measures: list[Measure] = []
     for name in MODULES:
         if importlib.util.find_spec(f"bench.{name}"):
-            found: list[Measure] = importlib.import_module(f"bench.{name}").MEASURES
+            found: list[Measure] = getattr(importlib.import_module(f"bench.{name}"), "MEASURES", [])
             measures += [
                 m for m in found if not arguments.measures or {m.name, name} & set(arguments.measures)
             ]

@@ -51,7 +51,7 @@ def start() -> None:
         "DJANGO_SETTINGS_MODULE": "omnicrm.settings",
         "LOG_LEVEL": "WARNING",
         "HASHED_STATIC_FILES": "0",
-        "BROKER_URL": "memory://",
+        "BROKER_URL": "memory://localhost/",
         "OMNICRM_DATABASE": "postgres",
     }
     os.environ.pop("REDIS_URL", None)

@@ -93,7 +93,8 @@ def _verdict(judged: Judged) -> str:
         )
         if bound is not None
     ]
-    return f"{sign} {limit.ours}: {limit.text}: {_number(judged.value)}{spread}  ({', '.join(wanted)})"
+    against = f"  ({', '.join(wanted)})" if wanted else ""
+    return f"{sign} {limit.ours}: {limit.text}: {_number(judged.value)}{spread}{against}"
 
 
 def _number(value: float) -> str:
