@@ -17,7 +17,7 @@ from .templates import TemplateProblem
 # As long as the tokens of a house with millions of messages; the seal was made by nobody and opens nothing.
 _SEAL = "sAmpLe0nLy7wXk3Q"
 _SAMPLE_TOKEN = f"{int_to_base36(10_000_000)}-{_SEAL}"
-_SAMPLE_CLICK = f"{int_to_base36(10_000_000)}-{int_to_base36(10_000)}-{_SEAL}"
+_SAMPLE_CLICK = f"{_SAMPLE_TOKEN}{int_to_base36(10_000)}-tAg4"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""From a content and a person to the words that leave: compiled once per content, filled once per person."""
+"""From a content to the texts that leave: laid out, links tracked, ready for a person's values."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import formataddr
-from functools import lru_cache
 from html import unescape
 from secrets import token_hex
 from typing import Any
@@ -19,8 +18,7 @@ from mjml import mjml2html
 
 from customers.models import Channel, Customer
 
-from . import tokens
-from .models import Brand, Content, Link, Message
+from .models import Brand, Content
 from .templates import TRAITS, TemplateProblem, compiled
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
@@ -34,9 +32,9 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": True}).enable("linkify")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message about to leave: whose, where to, and the values its texts may read."""
+    """One message about to leave: whose, where to, and what its texts may read of the person."""
 
     id: int
     channel: str
@@ -44,8 +42,7 @@ class Outgoing:
     content_id: int
     campaign_id: int
     revision: int
-    sender_address: str
-    values: Mapping[str, Any]
+    person: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,6 @@ class Email:
     text: str
     sender: str
     reply_to: str
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,44 +61,14 @@ class Compiled:
     subject: str
     html: str
     text: str
-    sender: str
-    sender_domain: str
+    sender_name: str
+    sender_address: str
     reply_to: str
 
-
-def load_outgoing(message_ids: list[int]) -> list[Outgoing]:
-    """Everything these messages need to be written, in two queries."""
-    rows = (
-        Message.objects.filter(pk__in=message_ids)
-        .select_related("customer__home_store", "campaign__brand", "content__sender")
-        .order_by("pk")
-    )
-    links: dict[int, list[int]] = {}
-    campaign_ids = {row.campaign_id for row in rows}
-    for campaign_id, link_id in Link.objects.filter(campaign__in=campaign_ids).values_list("campaign", "pk"):
-        links.setdefault(campaign_id, []).append(link_id)
-    return [_outgoing(row, links.get(row.campaign_id, [])) for row in rows]
-
-
-def _outgoing(message: Message, link_ids: Iterable[int]) -> Outgoing:
-    assert message.content is not None
-    values = person_values(message.customer, message.campaign.brand)
-    values["unsubscribe_url"] = public_url(
-        "campaigns:unsubscribe", tokens.sign(tokens.UNSUBSCRIBE, message.pk)
-    )
-    for link_id in link_ids:
-        token = tokens.sign(tokens.CLICK, message.pk, link_id)
-        values[f"link_{link_id}"] = public_url("campaigns:click", token)
-    return Outgoing(
-        id=message.pk,
-        channel=message.channel,
-        address=message.address,
-        content_id=message.content_id or 0,
-        campaign_id=message.campaign_id,
-        revision=message.campaign.revision,
-        sender_address=message.content.sender.address,
-        values=values,
-    )
+    @property
+    def sender(self) -> str:
+        """Who it is from, as a header says it."""
+        return formataddr((self.sender_name, self.sender_address))
 
 
 def person_values(customer: Customer, brand: Brand) -> dict[str, Any]:
@@ -129,47 +95,20 @@ def logo_url(brand: Brand) -> str:
     return public_url("campaigns:brand_logo", brand.pk) if brand.logo else ""
 
 
-def render_email(outgoing: Outgoing) -> Email:
-    """The mail of one person; raises TemplateProblem."""
-    parts = compile_content(outgoing.content_id, outgoing.revision)
-    headers = {
-        # The same message always has the same id, so a receiver can tell a repeat.
-        "Message-ID": f"<{outgoing.id}.{outgoing.campaign_id}@{parts.sender_domain}>",
-        # One-click unsubscribe, RFC 8058.
-        "List-Unsubscribe": f"<{outgoing.values['unsubscribe_url']}>",
-        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-    }
-    return fill_email(parts, outgoing.values, headers=headers)
-
-
-def render_text(outgoing: Outgoing) -> str:
-    """The text message of one person; raises TemplateProblem."""
-    return fill_text(compile_content(outgoing.content_id, outgoing.revision), outgoing.values)
-
-
-def fill_email(parts: Compiled, values: Mapping[str, Any], headers: dict[str, str] | None = None) -> Email:
-    """Put one person's values into a compiled email; raises TemplateProblem."""
+def fill_email(parts: Compiled, values: Mapping[str, Any]) -> Email:
+    """Put one person's values into a compiled email as Liquid does; raises TemplateProblem."""
     return Email(
         subject=_one_line(compiled(parts.subject).render(values)),
         html=compiled(parts.html, html=True).render(values),
         text=compiled(parts.text).render(values),
         sender=parts.sender,
         reply_to=parts.reply_to,
-        headers=headers or {},
     )
 
 
 def fill_text(parts: Compiled, values: Mapping[str, Any]) -> str:
-    """Put one person's values into a compiled text message; raises TemplateProblem."""
+    """Put one person's values into a compiled text message as Liquid does; raises TemplateProblem."""
     return compiled(parts.text).render(values).strip()
-
-
-@lru_cache(maxsize=200)
-def compile_content(content_id: int, revision: int) -> Compiled:
-    """The content of a launched campaign, links tracked; kept per process, an edit being a new revision."""
-    content = Content.objects.select_related("campaign__brand", "sender").get(pk=content_id)
-    links = dict(Link.objects.filter(campaign=content.campaign_id).values_list("url", "pk"))
-    return compile_parts(content, links)
 
 
 def compile_parts(content: Content, links: Mapping[str, int]) -> Compiled:
@@ -177,15 +116,14 @@ def compile_parts(content: Content, links: Mapping[str, int]) -> Compiled:
     sender = content.sender
     if content.channel == Channel.EMAIL:
         html, text = _email_html(content, links), _email_text(content, links)
-        name = formataddr((sender.name, sender.address))
     else:
-        html, text, name = "", _track_text(content.body, links), sender.address
+        html, text = "", _track_text(content.body, links)
     return Compiled(
         subject=content.subject,
         html=html,
         text=text,
-        sender=name,
-        sender_domain=sender.address.rpartition("@")[2],
+        sender_name=sender.name,
+        sender_address=sender.address,
         reply_to=sender.reply_to,
     )
 

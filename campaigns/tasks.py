@@ -8,28 +8,35 @@ from celery.worker import state
 from core.doorbell import ring
 
 from . import conversions, dispatch, reports, services
+from .channels import CHANNELS
 
-BATCHES_PER_RING = 25  # Then let the worker's other tasks have a turn.
+BATCHES_PER_RING = 10  # Then let the worker's other tasks have a turn.
 
 
 @shared_task
 def launch_due_campaigns() -> None:
     """Turn campaigns whose hour has come into messages, and ring for their dispatch."""
     if services.launch_due():
-        ring("campaigns.tasks.dispatch_messages")
+        for channel in CHANNELS:
+            ring("campaigns.tasks.dispatch_messages", str(channel))
 
 
 @shared_task
-def dispatch_messages() -> None:
-    """Send what is due; safe to run in any number of workers."""
+def dispatch_messages(channel: str) -> None:
+    """Send what is due on a channel; safe to run in any number of workers."""
     owner = uuid4()
     for _ in range(BATCHES_PER_RING):
-        if state.should_stop is not None:  # Asked to shut down: what is left waits for another worker.
-            return
-        if not dispatch.dispatch_batch(owner=owner):
+        if not dispatch.dispatch_batch(owner=owner, channels=[channel], should_stop=_is_asked_to_stop):
             services.finish_campaigns()
             return
-    ring("campaigns.tasks.dispatch_messages")
+        if _is_asked_to_stop():
+            return
+    ring("campaigns.tasks.dispatch_messages", channel)
+
+
+def _is_asked_to_stop() -> bool:
+    """Whether the worker was told to end: what is left waits for another one."""
+    return state.should_stop is not None or state.should_terminate is not None
 
 
 @shared_task

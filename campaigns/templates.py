@@ -55,25 +55,25 @@ class Template:
         if len(source) > MAX_LENGTH * (10 if html else 1):
             raise TemplateProblem(_("The text is longer than {limit} characters.").format(limit=MAX_LENGTH))
         try:
-            self._parsed = (_HTML if html else _TEXT).from_string(source)
+            self.parsed = (_HTML if html else _TEXT).from_string(source)
         except (LiquidError, RecursionError) as error:
-            raise TemplateProblem(_describe(error)) from error
+            raise problem_of(error) from error
 
     def variables(self) -> set[str]:
         """The names it reads, dotted: {'first_name', 'traits.shoe_size'}."""
-        found = self._parsed.analyze(include_partials=False).globals
+        found = self.parsed.analyze(include_partials=False).globals
         return {".".join(map(str, use.segments)) for uses in found.values() for use in uses}
 
     def filters(self) -> set[str]:
         """The filters it applies: {'default'}."""
-        return set(self._parsed.analyze(include_partials=False).filters)
+        return set(self.parsed.analyze(include_partials=False).filters)
 
     def render(self, values: Mapping[str, object]) -> str:
         """The text for one person; raises TemplateProblem, never returns half a text."""
         try:
-            return self._parsed.render(**values)
+            return self.parsed.render(**values)
         except LiquidError as error:
-            raise TemplateProblem(_describe(error)) from error
+            raise problem_of(error) from error
 
 
 def check(source: str) -> None:
@@ -100,8 +100,9 @@ def compiled(source: str, *, html: bool = False) -> Template:
     return Template(source, html=html)
 
 
-def _describe(error: Exception) -> str:
+def problem_of(error: Exception) -> TemplateProblem:
+    """What Liquid could not do, in a sentence for the person who wrote the text."""
     if isinstance(error, RecursionError):
-        return _("The text nests conditions too deeply.")
+        return TemplateProblem(_("The text nests conditions too deeply."))
     message = str(error).split("\n")[0].strip(" .")
-    return _("The text cannot be read: {message}.").format(message=message)
+    return TemplateProblem(_("The text cannot be read: {message}.").format(message=message))

@@ -146,7 +146,13 @@ vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:8025"))
 EMAIL_TIMEOUT = 15  # Well inside a lease.
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="OmniCRM <omnicrm@localhost>")
 SMS_SANDBOX_MODE = env("SMS_SANDBOX_MODE", default="")  # fail, bounce or delay: for every number.
+EMAIL_CONNECTIONS = env.int("EMAIL_CONNECTIONS", default=4)  # Of one worker, to the mail server.
 MESSAGE_LEASE_SECONDS = env.int("MESSAGE_LEASE_SECONDS", default=60)
+# Channels whose messages wait for a report, not for a second try, when a worker died while sending them.
+PARK_WHEN_IN_DOUBT = env.list("PARK_WHEN_IN_DOUBT", default=["sms"])
+# Messages a second, all workers together: PROVIDER_RATES="smtp=50,twilio=10", DOMAIN_RATES="gmail.com=20".
+PROVIDER_RATES = env.dict("PROVIDER_RATES", cast={"value": float}, default={})
+DOMAIN_RATES = env.dict("DOMAIN_RATES", cast={"value": float}, default={})
 
 # --- people who work here -----------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What every channel offers the dispatcher."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -8,9 +8,12 @@ from typing import Protocol, Self
 from ..rendering import Email, Outgoing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one message. `planned` sends it back to wait for another try."""
+    """What became of one message. `planned` sends it back to wait for another try.
+
+    The reason `provider_error` counts against the provider, and closes it for a while after many in a row.
+    """
 
     message_id: int
     status: str  # sent, bounced, failed or planned
@@ -22,13 +25,15 @@ class Outcome:
 class Provider(Protocol):
     """A connection to whoever carries the messages; entered once per batch."""
 
+    name: str  # What its breaker and its pace are kept under, and messages say who carried them.
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def send(self, batch: list[Outgoing], *, deadline: float) -> Iterator[Outcome]:
+    def send(self, batch: list[Outgoing], *, deadline: float) -> Iterable[Outcome]:
         """Send each message once, at most; past `deadline` (time.monotonic) hand the rest back as planned.
 
         A message without an outcome stays in doubt until its lease ends; then mail is sent again under the

@@ -16,7 +16,8 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from ..models import Message, SandboxText
-from ..rendering import Email, Outgoing, render_text
+from ..launches import launch_of
+from ..rendering import Email, Outgoing
 from ..sms import measure
 from ..templates import TemplateProblem
 from .base import ChannelSpec, Outcome
@@ -37,6 +38,8 @@ class AnswerLost(Exception):
 class SandboxProvider:
     """A text-message provider inside the house. It keys what it takes by our message id, as real ones do."""
 
+    name = "sandbox"
+
     def __enter__(self) -> Self:
         return self
 
@@ -51,8 +54,9 @@ class SandboxProvider:
                 yield Outcome(outgoing.id, "planned")
                 continue
             try:
-                body = render_text(outgoing)
-                ref = accept(outgoing.id, sender=outgoing.sender_address, to=outgoing.address, body=body)
+                launch = launch_of(outgoing.content_id, outgoing.revision)
+                body = launch.text(outgoing)
+                ref = accept(outgoing.id, sender=launch.sender_address, to=outgoing.address, body=body)
             except TemplateProblem as error:
                 yield Outcome(outgoing.id, "failed", Message.Reason.RENDERING, str(error))
             except SandboxError as error:

@@ -59,6 +59,7 @@ class Message(models.Model):
         BAD_ADDRESS = "bad_address", _("The address does not exist")
         MAILBOX_FULL = "mailbox_full", _("The mailbox could not take it")
         SPAM = "spam", _("The receiver's server took it for spam")
+        TRY_LATER = "try_later", _("The receiver's server asks to try later")
         PROVIDER_ERROR = "provider_error", _("The provider answered with an error")
         RENDERING = "rendering", _("The text could not be written for this person")
         NO_ANSWER = "no_answer", _("The provider's answer never arrived")
@@ -119,13 +120,11 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # What a dispatcher claims.
-            models.Index(fields=["due_at", "id"], name="message_due", condition=Q(status="planned")),
-            # Whether a campaign still has something to send.
+            # What a dispatcher claims: of each running campaign, so that a paused one is not read through.
             models.Index(
-                fields=["campaign"],
-                name="message_open",
-                condition=Q(status__in=["planned", "leased", "sending"]),
+                fields=["campaign", "channel", "due_at", "id"],
+                name="message_waiting",
+                condition=Q(status="planned"),
             ),
             # Leases that ran out.
             models.Index(

@@ -15,12 +15,13 @@ from customers.models import Channel
 
 
 class Breaker(models.Model):
-    """Whether a provider is used: after too many failures in a row it rests, then one batch tries again."""
+    """Whether a provider is used: after too many failures in a row it rests, then one message tries."""
 
     provider = models.CharField(max_length=30, primary_key=True)
     failures = models.PositiveIntegerField(db_default=0, help_text="In a row, until one success.")
     trips = models.PositiveSmallIntegerField(db_default=0, help_text="Rests in a row; each is longer.")
     open_until = models.DateTimeField(null=True, help_text="Nothing is handed to it before this.")
+    is_probing = models.BooleanField(db_default=False, help_text="One message is trying whether it is back.")
     detail = models.CharField(max_length=300, blank=True, db_default="", help_text="Its last words.")
 
     def __str__(self) -> str:

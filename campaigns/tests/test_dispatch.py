@@ -92,7 +92,7 @@ def test_a_server_that_is_busy_gets_the_mail_later(sink):
     campaign = launch(make_campaign())
     sink.refuse_everything = True
     dispatch_everything()
-    assert outcome(campaign.messages.get()) == ("planned", "provider_error")
+    assert outcome(campaign.messages.get()) == ("planned", "try_later")
 
     sink.refuse_everything = False
     campaign.messages.update(due_at="2020-01-01T00:00Z")
@@ -114,20 +114,29 @@ def test_being_claimed_by_workers_that_die_is_not_an_attempt(sink):
     make_customer(email="ada@x.example", consents=("email",))
     campaign = launch(make_campaign())
     for _ in range(dispatch.MAX_ATTEMPTS + 1):
-        dispatch.claim(uuid4(), 10)
+        dispatch.claim(uuid4(), "email", 10)
         campaign.messages.update(lease_until="2020-01-01T00:00Z")
         dispatch.recover_leases()
     dispatch_everything()
     assert outcome(campaign.messages.get()) == ("sent", "")
 
 
-def test_a_message_that_kills_its_workers_is_set_aside(sink):
-    make_customer(email="ada@x.example", consents=("email",))
+def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive(sink):
+    for number in range(5):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
     campaign = launch(make_campaign())
-    for _ in range(dispatch.MAX_ATTEMPTS):
+    poison = campaign.messages.get(address="p3@x.example").pk
+    for attempt in range(dispatch.MAX_CRASHES):
         owner = uuid4()
-        [ids] = dispatch.claim(owner, 10).values()
-        assert dispatch.fence(owner, ids) == ids
-        campaign.messages.update(lease_until="2020-01-01T00:00Z")
+        for window in dispatch._windows(dispatch.claim(owner, "email", 10)):
+            fenced = dispatch.fence(owner, window)
+            if poison in window:  # Here the worker dies, whatever else it was sending.
+                break
+            dispatch.mark(owner, [dispatch.Outcome(one.id, "sent") for one in fenced])
+        assert attempt == 0 or window == [poison]
+        campaign.messages.filter(status__in=["leased", "sending"]).update(lease_until="2020-01-01T00:00Z")
         dispatch.recover_leases()
-    assert outcome(campaign.messages.get()) == ("failed", "provider_error")
+
+    assert outcome(campaign.messages.get(pk=poison)) == ("failed", "poison")
+    dispatch_everything()
+    assert set(campaign.messages.exclude(pk=poison).values_list("status", flat=True)) == {"sent"}

@@ -160,14 +160,14 @@ def test_a_stale_owner_cannot_write_a_status(sink):
     make_customer(email="ada@x.example", consents=("email",))
     launch(make_campaign())
     sleeper, other = uuid4(), uuid4()
-    [[message_id]] = dispatch.claim(sleeper, 10).values()
-    assert dispatch.fence(sleeper, [message_id]) == [message_id]
+    [message_id] = [one.id for one in dispatch.claim(sleeper, "email", 10)]
+    assert [one.id for one in dispatch.fence(sleeper, [message_id])] == [message_id]
     Message.objects.update(lease_until=now() - timedelta(seconds=1))
     assert dispatch.recover_leases() == 1
-    dispatch.claim(other, 10)
+    dispatch.claim(other, "email", 10)
     assert dispatch.fence(sleeper, [message_id]) == []
 
     dispatch.mark(sleeper, [dispatch.Outcome(message_id, "failed")])
 
     assert Message.objects.get().status == "leased"
-    assert dispatch.fence(other, [message_id]) == [message_id]
+    assert [one.id for one in dispatch.fence(other, [message_id])] == [message_id]

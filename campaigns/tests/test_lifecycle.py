@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from campaigns import dispatch, services
 from campaigns.models import Campaign, Message
+from campaigns.rendering import Outgoing
 from campaigns.tests.factories import launch, make_brand, make_campaign
 from core.errors import DomainError
 from core.tests.factories import make_user
@@ -79,9 +80,9 @@ def test_a_message_fenced_while_its_consent_is_withdrawn_waits_and_stays():
     make_crowd(1)
     campaign = launch(make_campaign())
     owner = uuid4()
-    [ids] = dispatch.claim(owner, 10).values()
+    ids = [one.id for one in dispatch.claim(owner, "email", 10)]
 
-    def fence() -> list[int]:
+    def fence() -> list[Outgoing]:
         try:
             return dispatch.fence(owner, ids)
         finally:
@@ -145,7 +146,7 @@ def test_a_paused_campaign_holds_and_resumes(sink):
     by = make_user()
     campaign = launch(make_campaign())
     owner = uuid4()
-    [ids] = dispatch.claim(owner, 2).values()
+    ids = [one.id for one in dispatch.claim(owner, "email", 2)]
     services.pause_campaign(campaign.pk, by=by)
 
     assert dispatch.fence(owner, ids) == []
@@ -162,7 +163,7 @@ def test_cancelling_mid_send_stops_what_has_not_left_and_keeps_the_sum(sink):
     campaign = launch(make_campaign())
     dispatch.dispatch_batch(owner=uuid4(), limit=4)
     owner = uuid4()
-    [ids] = dispatch.claim(owner, 4).values()
+    ids = [one.id for one in dispatch.claim(owner, "email", 4)]
 
     services.cancel_campaign(campaign.pk, by=make_user())
 

@@ -126,7 +126,8 @@ def test_the_story_is_told_plainly_whatever_happens_and_with_the_figures_of_the_
     says = f"{waiting.count():,} messages still wait: the provider answered with an error."
     assert says in told_of(story)
 
-    dispatch_messages()
+    dispatch_messages("email")
+    dispatch_messages("sms")
     services.finish_campaigns()
     told = told_of(story)
     assert "Everything had left" in told
