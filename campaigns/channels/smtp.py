@@ -264,12 +264,13 @@ class Pool:
     def send(self, mails: list[Delivery], *, deadline: float) -> None:
         """Send mails and fill in what became of each. Past `deadline` (time.monotonic) none is begun.
 
-        A server that hangs up between mails, as many do after a hundred, gets a new connection once.
+        A server that took some and then hung up, as many do after a hundred, gets a new connection once.
         Raises ServerDown when nobody answers; mails already sent have their replies then.
         """
         self._send_over(mails, deadline)
         again = [mail for mail in mails if mail.problem and not mail.is_begun]
-        if again and len(again) < len(mails) and time.monotonic() < deadline:
+        some_taken = any(mail.reply and mail.reply.is_ok for mail in mails)
+        if again and some_taken and time.monotonic() < deadline:
             for mail in again:
                 mail.problem = ""
             self._send_over(again, deadline)
