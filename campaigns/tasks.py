@@ -7,10 +7,12 @@ from celery.worker import state
 
 from core.doorbell import ring
 
-from . import conversions, dispatch, reports, services
+from . import collecting, conversions, dispatch, reports, results, services
 from .channels import CHANNELS
 
 BATCHES_PER_RING = 10  # Then let the worker's other tasks have a turn.
+COUNTS_PER_RING = 20
+REPORT_BATCHES_PER_RING = 20
 
 
 @shared_task
@@ -48,7 +50,29 @@ def recover_leases() -> None:
 @shared_task
 def collect_sandbox_reports() -> None:
     """Ask the sandbox what became of the text messages it took."""
-    reports.collect_sandbox_reports()
+    if collecting.collect_sandbox_reports():
+        process_reports()
+
+
+@shared_task
+def process_reports() -> None:
+    """Make what providers told us count; safe to run in any number of workers."""
+    for _ in range(REPORT_BATCHES_PER_RING):
+        if not reports.process():
+            return
+    ring("campaigns.tasks.process_reports")
+
+
+@shared_task
+def collect_prices() -> None:
+    """Ask the provider of text messages what they cost."""
+    collecting.collect_prices()
+
+
+@shared_task
+def sweep_reports() -> None:
+    """Drop reports that are long over."""
+    reports.sweep()
 
 
 @shared_task
@@ -56,3 +80,11 @@ def follow_orders() -> None:
     """Credit new orders to the messages before them."""
     while conversions.follow_orders():
         pass
+
+
+@shared_task
+def count_results() -> None:
+    """Count the campaigns whose figures are overdue, for the pages to read."""
+    for _ in range(COUNTS_PER_RING):
+        if not results.count_overdue():
+            return

@@ -150,7 +150,8 @@ def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
     if campaign.status == S.APPROVAL:
         context["approvers"] = _approvers(campaign)
     if campaign.planned_at:
-        context |= {"results": results.results_of(campaign), "speed": results.speed_of(campaign)}
+        found = results.results_of(campaign)
+        context |= {"results": found, "speed": results.speed_of(found)}
     return context
 
 

@@ -5,7 +5,7 @@ from .campaigns import Campaign, CampaignQuerySet, Content
 from .messages import Message, MessageQuerySet
 from .providers import Breaker, Pace, ProviderReport, SandboxText
 from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
-from .tracking import Click, Conversion, Link
+from .tracking import Click, Conversion, Link, Tally
 
 __all__ = [
     "Brand",
@@ -27,4 +27,5 @@ __all__ = [
     "ProviderReport",
     "SandboxText",
     "Sender",
+    "Tally",
 ]

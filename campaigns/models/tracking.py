@@ -48,3 +48,15 @@ class Conversion(models.Model):
 
     def __str__(self) -> str:
         return f"event {self.event_id} after message {self.message_id}"
+
+
+class Tally(models.Model):
+    """A campaign's figures as a worker last counted them: what pages show, without counting."""
+
+    campaign = models.OneToOneField(Campaign, models.CASCADE, primary_key=True, related_name="tally")
+    counted_at = models.DateTimeField(null=True, help_text="Empty until the first count.")
+    cost_ms = models.PositiveIntegerField(default=0, help_text="What the count cost, in milliseconds.")
+    figures = models.JSONField(default=dict, help_text="As campaigns.results.Results writes them.")
+
+    def __str__(self) -> str:
+        return f"campaign {self.campaign_id} at {self.counted_at}"

@@ -5,7 +5,7 @@ import pytest
 from django.utils.timezone import now
 
 from campaigns import results, services
-from campaigns.models import Click, Link, Message
+from campaigns.models import Campaign, Click, Link, Message, Tally
 from campaigns.tests.factories import launch, make_brand, make_campaign, read_the_whole_log
 from customers import events
 from customers.tests.factories import make_customer, make_event
@@ -37,7 +37,7 @@ def test_the_parts_always_add_up_to_the_audience():
     campaign = launch(make_campaign(channels=("email", "sms")))
     become(campaign, "sent", "delivered", "bounced", "failed", "unknown", "leased", "sending", "planned")
 
-    found = results.results_of(campaign)
+    found = results.count_results(campaign)
 
     assert found.groups == {
         "sent": 1,
@@ -61,7 +61,7 @@ def test_every_figure_leads_to_as_many_messages_as_it_counts():
     campaign = launch(make_campaign(channels=("email", "sms")))
     become(campaign, "sent", "delivered", "bounced", "planned")
 
-    found = results.results_of(campaign)
+    found = results.count_results(campaign)
 
     assert results.behind(campaign).count() == found.audience
     for part in found.equation:
@@ -86,7 +86,7 @@ def test_people_who_clicked_are_counted_once_and_machines_never():
     for message, is_machine in ((first, False), (first, False), (first, True), (second, True)):
         Click.objects.create(message=message, link=link, is_machine=is_machine)
 
-    found = results.results_of(campaign)
+    found = results.count_results(campaign)
 
     assert (found.clickers, found.clicks, found.machine_clicks) == (1, 2, 2)
     assert found.click_rate == 0.5
@@ -111,7 +111,7 @@ def test_orders_in_the_goal_window_are_credited_by_currency():
     order(eve, 7700, "EUR", at=now() - timedelta(days=1))
     read_the_whole_log(5)
 
-    found = results.results_of(campaign)
+    found = results.count_results(campaign)
 
     assert found.orders == 3
     assert found.revenue == {"EUR": 7500, "USD": 900}
@@ -125,8 +125,8 @@ def test_who_left_through_a_message_is_counted_for_its_campaign_only():
     campaign, other = launch(make_campaign()), launch(make_campaign())
     services.unsubscribe(campaign.messages.order_by("pk")[0].pk, source="test")
 
-    assert results.results_of(campaign).unsubscribed == 1
-    assert results.results_of(other).unsubscribed == 0
+    assert results.count_results(campaign).unsubscribed == 1
+    assert results.count_results(other).unsubscribed == 0
     assert results.behind(campaign, group="unsubscribed").count() == 1
 
 
@@ -136,6 +136,7 @@ def test_the_list_shows_the_same_figures_as_the_page():
     become(campaign, "sent", "delivered", "failed")
     Click.objects.create(message=campaign.messages.get(status="sent"), link=campaign.links.get())
 
+    results.count_results(campaign)
     listed = results.figures_for([campaign])[campaign.pk]
     found = results.results_of(campaign)
 
@@ -144,21 +145,71 @@ def test_the_list_shows_the_same_figures_as_the_page():
 
 
 def test_a_campaign_without_messages_divides_by_nothing():
-    found = results.results_of(make_campaign())
+    found = results.count_results(make_campaign())
 
     assert (found.audience, found.progress, found.click_rate, found.unsubscribe_rate) == (0, 0, None, None)
     assert found.goal_share is None
 
 
-def test_figures_of_a_campaign_take_the_same_queries_whatever_its_size(django_assert_num_queries):
-    make_people(1)
-    small = launch(make_campaign())
-    with django_assert_num_queries(7):
-        results.results_of(small)
+def test_reading_the_figures_of_a_campaign_takes_one_query_whatever_its_size(django_assert_num_queries):
     make_people(20)
-    large = launch(make_campaign(channels=("email", "sms")))
-    with django_assert_num_queries(7):
-        results.results_of(large)
+    campaign = launch(make_campaign(channels=("email", "sms")))
+    results.count_results(campaign)
+    with django_assert_num_queries(1):
+        results.results_of(campaign)
+    with django_assert_num_queries(1):
+        results.figures_for([campaign])
+
+
+def test_what_is_read_is_what_was_counted_to_the_last_figure():
+    make_people(4)
+    campaign = launch(make_campaign(channels=("email", "sms"), goal="revenue"))
+    become(campaign, "sent", "delivered", "bounced", "planned")
+    Message.objects.filter(status="planned").update(due_at=now() + timedelta(hours=3))
+    Click.objects.create(message=campaign.messages.get(status="sent"), link=campaign.links.get())
+
+    counted = results.count_results(campaign)
+
+    assert counted.next_due is not None
+    assert counted.speed
+    assert results.results_of(campaign) == counted
+
+
+def test_who_looks_before_the_first_count_counts():
+    make_people(2)
+    campaign = launch(make_campaign())
+
+    assert results.results_of(campaign).audience == 2
+    assert Tally.objects.get(campaign=campaign).counted_at is not None
+
+
+def test_a_campaign_that_is_being_sent_is_counted_again_and_an_old_one_rests():
+    make_people(1)
+    sending, done = launch(make_campaign()), launch(make_campaign())
+    Campaign.objects.filter(pk=done.pk).update(status="sent", finished_at=now() - timedelta(hours=2))
+
+    assert results.count_overdue()
+    assert results.count_overdue()
+    assert not results.count_overdue(), "Both were counted a moment ago."
+    Tally.objects.update(counted_at=now() - timedelta(seconds=30))
+    assert results.count_overdue()
+    assert not results.count_overdue(), "What was finished hours ago is counted once a minute."
+    assert Tally.objects.get(campaign=sending).counted_at > now() - timedelta(seconds=20)
+    assert Tally.objects.get(campaign=done).counted_at < now() - timedelta(seconds=20)
+
+
+def test_a_dear_count_is_repeated_less_often():
+    campaign = launch(make_campaign())
+    results.count_results(campaign)
+    Tally.objects.update(counted_at=now() - timedelta(seconds=30), cost_ms=2_000)
+    assert not results.count_overdue()
+    Tally.objects.update(counted_at=now() - timedelta(seconds=41))
+    assert results.count_overdue()
+
+
+def test_a_campaign_that_was_never_planned_is_never_counted():
+    make_campaign()
+    assert not results.count_overdue()
 
 
 def test_the_page_asks_again_while_sending_and_stops_when_reports_are_in():
@@ -182,7 +233,7 @@ def test_the_hours_of_sending_have_no_gaps():
     first = campaign.messages.order_by("pk")[0]
     Message.objects.filter(pk=first.pk).update(sent_at=now() - timedelta(minutes=3))
 
-    speed = results.speed_of(campaign)
+    speed = results.speed_of(results.count_results(campaign))
 
     assert speed["unit_name"] == "minute"
     assert speed["series"][0]["values"] == [1, 0, 0, 1]

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from campaigns.models import Campaign, Message
-from campaigns.results import Results, results_of
+from campaigns.results import Results, count_results
 
 from .prepare import Story, count_mails
 from .retailer import COLLEAGUES, PASSWORD
@@ -22,7 +22,7 @@ def tell(story: Story, port: int, stdout: OutputWrapper) -> None:
     """Wait for the campaign, two minutes at most, and print its figures, the address and the logins."""
     try:
         campaign = _watch(story)
-        results = results_of(campaign)
+        results = count_results(campaign)
         stdout.write("\n".join(["", *_figures(results, story), "", *_entrance(campaign, port), ""]))
         stdout.flush()
     finally:

@@ -11,7 +11,7 @@ from analytics.kpis import Period, figures_of
 from campaigns import services
 from campaigns.models import Campaign, Click, Conversion, Message
 from campaigns.planning import forecast
-from campaigns.results import results_of
+from campaigns.results import count_results
 from campaigns.tasks import dispatch_messages, launch_due_campaigns
 from core.models import User
 from core.roles import Role
@@ -79,7 +79,7 @@ def _past_campaigns_add_up():
     """Each has its figures, and its traces in the log."""
     for plan in PAST:
         campaign = Campaign.objects.get(name=plan.name)
-        results = results_of(campaign)
+        results = count_results(campaign)
         assert campaign.status == Campaign.Status.SENT
         assert campaign.finished_at < now() - timedelta(days=20)
         assert results.audience == sum(results.groups.values()) > 0
@@ -131,7 +131,7 @@ def test_the_story_is_told_plainly_whatever_happens_and_with_the_figures_of_the_
     services.finish_campaigns()
     told = told_of(story)
     assert "Everything had left" in told
-    results = results_of(Campaign.objects.get(pk=story.campaign_id))
+    results = count_results(Campaign.objects.get(pk=story.campaign_id))
     assert f"went to {results.people:,} people on 2 channels" in told
     assert f"http://localhost:8123/campaigns/{story.campaign_id}/" in told
     for figures in results.channels:
