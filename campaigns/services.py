@@ -18,7 +18,8 @@ from customers.services import record_consent
 from . import planning, rendering
 from .channels import CHANNELS
 from .checks import problems
-from .models import Brand, Campaign, Click, Content, Link, Message
+from .models import Brand, Campaign, Click, Content, Link, Message, Occurrence
+from .occurrences import next_wall, put_pending, start_of, take_due, wall_time_of, walls_after
 from .templates import check
 
 if TYPE_CHECKING:
@@ -26,12 +27,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# A campaign with nothing left to send is sent. Uses message_open.
+# A campaign with nothing left to send is sent, or waits for its next occurrence. Uses message_waiting and
+# message_leases. The campaigns are locked before their messages are looked at: one that is being planned
+# meanwhile is left for the next time.
 _FINISH = """
-UPDATE campaigns_campaign AS campaign SET status = 'sent', finished_at = now()
-WHERE status = 'sending' AND planned_at IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM campaigns_message
-    WHERE campaign_id = campaign.id AND status IN ('planned', 'leased', 'sending'))
+UPDATE campaigns_campaign AS campaign SET status = fate.status, finished_at = fate.finished_at
+FROM (
+    SELECT sending.id, CASE WHEN pending.id IS NULL THEN 'sent' ELSE 'scheduled' END AS status,
+           CASE WHEN pending.id IS NULL THEN now() END AS finished_at
+    FROM campaigns_campaign AS sending
+    LEFT JOIN campaigns_occurrence AS pending
+        ON pending.campaign_id = sending.id AND pending.state = 'pending'
+    WHERE sending.id = ANY(%(ids)s) AND NOT EXISTS (
+        SELECT 1 FROM campaigns_message WHERE campaign_id = sending.id AND status = 'planned')
+    AND NOT EXISTS (
+        SELECT 1 FROM campaigns_message
+        WHERE campaign_id = sending.id AND status IN ('leased', 'sending'))
+) AS fate
+WHERE campaign.id = fate.id
 """
 
 
@@ -87,7 +100,10 @@ def save_content(campaign_id: int, *, channel: str, language: str, by: "User", *
 def remove_content(campaign_id: int, *, channel: str, language: str, by: "User") -> None:
     """Take a channel's text in one language out of the campaign."""
     campaign = _lock_for_edit(campaign_id)
-    campaign.contents.filter(channel=channel, language=language).delete()
+    contents = campaign.contents.filter(channel=channel, language=language)
+    if Message.objects.filter(campaign=campaign, content__in=contents).exists():
+        raise NotEditable(_("People have had this text, so it stays. Change it, or duplicate the campaign."))
+    contents.delete()
     _save_edit(campaign)
 
 
@@ -103,6 +119,9 @@ def duplicate_campaign(campaign_id: int, *, by: "User") -> Campaign:
         goal_target=source.goal_target,
         goal_days=source.goal_days,
         respect_quiet_hours=source.respect_quiet_hours,
+        expire_hours=source.expire_hours,
+        throttle_per_hour=source.throttle_per_hour,
+        holdout_percent=source.holdout_percent,
     )
     copy.include.set(source.include.all())
     copy.exclude.set(source.exclude.all())
@@ -116,8 +135,8 @@ def duplicate_campaign(campaign_id: int, *, by: "User") -> Campaign:
 def delete_draft(campaign_id: int, *, by: "User") -> None:
     """Throw a campaign away that was never sent."""
     campaign = _lock(campaign_id)
-    if campaign.status != Campaign.Status.DRAFT:
-        raise NotEditable(_("Only a draft can be deleted."))
+    if campaign.status != Campaign.Status.DRAFT or campaign.planned_at:
+        raise NotEditable(_("Only a draft that never went out can be deleted."))
     campaign.delete()
 
 
@@ -128,18 +147,22 @@ def delete_draft(campaign_id: int, *, by: "User") -> None:
 def schedule_campaign(
     campaign_id: int, *, send_at: datetime | None, expires_at: datetime | None = None, by: "User"
 ) -> Campaign:
-    """Send at a time, or now when `send_at` is None; above the brand's limit it waits for approval.
+    """Let a campaign go out as its clock and its series say, or, for one moment, at `send_at`; None is at
+    once. Above the brand's limit it waits for approval, a series once for all its times.
 
     Raises NotReady with everything that is missing.
     """
     campaign = _lock_for_edit(campaign_id)
-    campaign.send_at = send_at or now()
-    campaign.expires_at = expires_at
+    moment = now()
+    campaign.send_at = send_at or moment
+    campaign.expires_at = None if campaign.crontab else expires_at
     if found := [problem.text for problem in problems(campaign) if problem.blocks]:
         raise NotReady(" ".join(found))
+    _put_next(campaign, moment)
     campaign.save()  # The forecast reads the row.
-    people = planning.forecast(campaign).people
-    needs_approval = people > campaign.brand.approval_above
+    forecast = planning.forecast(campaign)
+    campaign.occurrences.filter(state=Occurrence.State.PENDING).update(messages=forecast.messages)
+    needs_approval = forecast.people > campaign.brand.approval_above
     campaign.status = Campaign.Status.APPROVAL if needs_approval else Campaign.Status.SCHEDULED
     campaign.requested_by = by
     campaign.approved_by, campaign.approved_revision = None, None
@@ -159,6 +182,10 @@ def approve_campaign(campaign_id: int, *, by: "User") -> Campaign:
         raise DomainError(_("Another person has to approve what you want to send."))
     if campaign.expires_at and campaign.expires_at <= now():
         raise DomainError(_("The campaign expired while it waited. Choose a new time first."))
+    moment = now()
+    campaign.send_at = max(campaign.send_at or moment, moment)
+    expected = campaign.occurrences.filter(state=Occurrence.State.PENDING).first()
+    _put_next(campaign, moment, messages=expected.messages if expected else 0)
     campaign.approved_by, campaign.approved_revision = by, campaign.revision
     campaign.status = Campaign.Status.SCHEDULED
     campaign.save()
@@ -178,55 +205,86 @@ def unschedule_campaign(campaign_id: int, *, by: "User") -> Campaign:
 # --- running ------------------------------------------------------------------------------------
 
 
-def launch_due() -> int:
-    """Plan every campaign whose hour has come; returns how many. Two beats launch each once."""
+def launch_due(*, at: datetime | None = None) -> int:
+    """Plan every occurrence whose hour has come; returns how many. Two beats launch each once."""
     launched = 0
-    while launch_next():
+    while launch_next(at=at):
         launched += 1
     return launched
 
 
 @transaction.atomic
-def launch_next() -> Campaign | None:
-    """Turn one due campaign into messages: rows, links and status commit together."""
+def launch_next(*, at: datetime | None = None) -> Campaign | None:
+    """Turn one due occurrence into messages: rows, links, the next occurrence and the state commit together.
+
+    None when nothing is due, or what was due has just been taken by somebody else.
+    `at` is the instant it happens, by default what the clock of the database shows.
+    """
+    at = at or _database_clock()
     campaign = (
-        Campaign.objects.due()
+        Campaign.objects.due(at)
         .select_for_update(skip_locked=True, of=("self",))
-        .select_related("brand")
-        .order_by("send_at", "pk")
+        .select_related("brand", "crontab")
+        .order_by("occurrences__launch_at", "pk")
         .first()
     )
     if campaign is None:
         return None
+    # Only now, under the lock, is it sure what is due.
+    occurrence = take_due(campaign, at)
+    if occurrence:
+        _launch(campaign, occurrence, at)
+    elif not campaign.occurrences.filter(state=Occurrence.State.PENDING).exists():
+        campaign.status = Campaign.Status.SENDING  # Its last one was left out: finishing closes it.
+        campaign.save(update_fields=["status", "updated_at"])
+    return campaign
+
+
+def _launch(campaign: Campaign, occurrence: Occurrence, at: datetime) -> None:
     for content in campaign.contents.select_related("campaign__brand", "sender"):
         Link.objects.bulk_create(
             [Link(campaign=campaign, url=url) for url in sorted(rendering.links_in(content))],
             ignore_conflicts=True,
         )
+    occurrence.messages = planning.plan_messages(campaign, occurrence, at=at)
+    occurrence.state, occurrence.launched_at = Occurrence.State.LAUNCHED, at
+    occurrence.save(update_fields=["state", "launched_at", "messages"])
     campaign.status = Campaign.Status.SENDING
-    campaign.planned_at = now()
-    campaign.save(update_fields=["status", "planned_at", "updated_at"])
-    planned = planning.plan_messages(campaign)
-    log.info("campaign_planned", campaign=campaign.pk, messages=planned)
-    return campaign
+    campaign.planned_at = campaign.planned_at or at
+    following = next(walls_after(campaign, wall_time_of(occurrence)), None)
+    if following and put_pending(campaign, following, messages=occurrence.messages):
+        campaign.send_at = start_of(campaign, following)
+    campaign.save(update_fields=["status", "planned_at", "send_at", "updated_at"])
+    log.info(
+        "campaign_planned",
+        campaign=campaign.pk,
+        occurrence=occurrence.number,
+        messages=occurrence.messages,
+    )
 
 
+@transaction.atomic
 def finish_campaigns() -> int:
-    """Close campaigns with nothing left to send; returns how many."""
+    """Close campaigns with nothing left to send; series wait for their next time. Returns how many."""
+    sending = Campaign.objects.filter(status=Campaign.Status.SENDING).select_for_update(skip_locked=True)
+    ids = list(sending.order_by("pk").values_list("pk", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(_FINISH)
+        cursor.execute(_FINISH, {"ids": ids})
         return cursor.rowcount
 
 
 @transaction.atomic
 def pause_campaign(campaign_id: int, *, by: "User") -> Campaign:
-    """Hold what has not left yet; messages already fenced, at most a window per worker, still go."""
-    return _move(campaign_id, {Campaign.Status.SENDING}, Campaign.Status.PAUSED)
+    """Hold what has not left yet; messages already fenced, at most a window per worker, still go.
+
+    A series may be paused between its times as well; what comes due meanwhile follows the rule of delays.
+    """
+    return _move(campaign_id, _running(campaign_id), Campaign.Status.PAUSED)
 
 
 @transaction.atomic
 def resume_campaign(campaign_id: int, *, by: "User") -> Campaign:
-    """Go on sending; whoever has become unreachable meanwhile is held back."""
+    """Go on sending; whoever has become unreachable meanwhile is held back, and what has become too late."""
     campaign = _move(campaign_id, {Campaign.Status.PAUSED}, Campaign.Status.SENDING)
     ring("campaigns.tasks.launch_due_campaigns")
     return campaign
@@ -235,16 +293,27 @@ def resume_campaign(campaign_id: int, *, by: "User") -> Campaign:
 @transaction.atomic
 def cancel_campaign(campaign_id: int, *, by: "User") -> Campaign:
     """Send no more. What has not left is held back as cancelled; what has left stays as it is."""
-    campaign = _move(
-        campaign_id,
-        {Campaign.Status.SENDING, Campaign.Status.PAUSED},
-        Campaign.Status.CANCELLED,
-    )
+    allowed = _running(campaign_id) | {Campaign.Status.PAUSED}
+    campaign = _move(campaign_id, allowed, Campaign.Status.CANCELLED)
     campaign.finished_at = now()
     campaign.save(update_fields=["finished_at", "updated_at"])
+    put_pending(campaign, None)
     Message.objects.filter(campaign=campaign, status=Message.Status.PLANNED).update(
         status=Message.Status.SUPPRESSED, reason=Message.Reason.CANCELLED, settled_at=now()
     )
+    return campaign
+
+
+@transaction.atomic
+def end_series(campaign_id: int, *, by: "User") -> Campaign:
+    """Repeat no more: what is planned still goes, and then the campaign is sent."""
+    campaign = _lock(campaign_id)
+    if campaign.crontab_id is None or campaign.status not in _running(campaign_id):
+        raise DomainError(_("Only a series that is running can be ended."))
+    put_pending(campaign, None)
+    campaign.status = Campaign.Status.SENDING  # Finishing closes it when nothing is left.
+    campaign.save(update_fields=["status", "updated_at"])
+    ring("campaigns.tasks.dispatch_messages")
     return campaign
 
 
@@ -326,7 +395,8 @@ def send_test(content: Content, *, to: str, customer: Customer | None) -> None:
 
 
 def _lock(campaign_id: int) -> Campaign:
-    return Campaign.objects.select_for_update(of=("self",)).select_related("brand").get(pk=campaign_id)
+    campaigns = Campaign.objects.select_for_update(of=("self",)).select_related("brand", "crontab")
+    return campaigns.get(pk=campaign_id)
 
 
 def _lock_for_edit(campaign_id: int) -> Campaign:
@@ -344,7 +414,31 @@ def _save_edit(campaign: Campaign, *fields: str) -> Campaign:
     campaign.status = Campaign.Status.DRAFT
     campaign.approved_by, campaign.approved_revision, campaign.requested_by = None, None, None
     campaign.save()
+    put_pending(campaign, None)
     return campaign
+
+
+def _database_clock() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def _put_next(campaign: Campaign, at: datetime, *, messages: int = 0) -> None:
+    """Give a campaign its next occurrence as of now; the caller saves it. Raises NotReady for none left."""
+    wall = next_wall(campaign, at)
+    if wall is None:
+        raise NotReady(_("Its time has passed everywhere, or its series is over. Choose a new one first."))
+    if campaign.crontab or campaign.clock != Campaign.Clock.MOMENT:
+        campaign.send_at = start_of(campaign, wall)
+    put_pending(campaign, wall, messages=messages)
+
+
+def _running(campaign_id: int) -> set[str]:
+    """The states in which a campaign runs: a series that has gone out runs between its times too."""
+    series = Campaign.objects.filter(pk=campaign_id, crontab__isnull=False).exists()
+    return {Campaign.Status.SENDING} | ({Campaign.Status.SCHEDULED} if series else set())
 
 
 def _move(campaign_id: int, allowed: set[str], to: str) -> Campaign:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 import pghistory
@@ -9,7 +10,6 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
@@ -30,9 +30,13 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         """Campaigns speak to the whole customer base: store-bound staff see none."""
         return self.none() if user.is_store_bound else self
 
-    def due(self) -> CampaignQuerySet:
-        """Scheduled campaigns whose time has come, by the clock of the database."""
-        return self.filter(status=Campaign.Status.SCHEDULED, send_at__lte=Now())
+    def due(self, at: datetime) -> CampaignQuerySet:
+        """Campaigns with an occurrence that has to become messages by then. Uses occurrence_due."""
+        return self.filter(
+            status__in=[Campaign.Status.SCHEDULED, Campaign.Status.SENDING],
+            occurrences__state="pending",
+            occurrences__launch_at__lte=at,
+        )
 
     def active(self) -> CampaignQuerySet:
         return self.filter(status__in=[Campaign.Status.SENDING, Campaign.Status.PAUSED])

@@ -132,7 +132,7 @@ def test_the_number_on_the_button_is_the_number_planned():
 def test_planning_again_adds_nothing():
     make_customer(email="ada@x.example", consents=("email",))
     campaign = launch(make_campaign())
-    assert planning.plan_messages(campaign) == 0
+    assert planning.plan_messages(campaign, campaign.occurrences.get()) == 0
     assert campaign.messages.count() == 1
 
 

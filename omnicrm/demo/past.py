@@ -8,6 +8,7 @@ hours, or without a consent older than the message.
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 
 from campaigns.models import Message
@@ -24,12 +25,15 @@ WHERE customer.id = message.customer_id AND message.campaign_id = %(campaign)s
 
 _DUE = """
 UPDATE campaigns_message AS message SET
-    planned_at = %(at)s,
-    due_at = outside_quiet_hours(%(at)s, COALESCE(NULLIF(customer.timezone, ''), brand.timezone),
-                                 brand.quiet_from, brand.quiet_until),
+    planned_at = %(at)s, due_at = due.at,
+    expires_at = due.at + make_interval(hours => campaign.expire_hours),
     settled_at = CASE message.status WHEN 'suppressed' THEN %(at)s::timestamptz END
-FROM customers_customer AS customer, campaigns_campaign AS campaign
+FROM customers_customer AS customer
+CROSS JOIN campaigns_campaign AS campaign
 JOIN campaigns_brand AS brand ON brand.id = campaign.brand_id
+CROSS JOIN LATERAL (SELECT outside_quiet_hours(
+    %(at)s, COALESCE(NULLIF(customer.timezone, ''), brand.timezone), brand.quiet_from, brand.quiet_until)
+) AS due(at)
 WHERE message.campaign_id = %(campaign)s AND customer.id = message.customer_id
   AND campaign.id = message.campaign_id
 """
@@ -130,9 +134,26 @@ SELECT customer_id, %(unsubscribed)s, channel, 'campaigns', id || ':unsubscribed
 FROM leaving
 """
 
+# What the calendar keeps of it; what was sent is counted from the event log, as always.
+_REMEMBER = """
+WITH launched AS (
+    UPDATE campaigns_occurrence AS occurrence SET
+        launch_at = %(at)s, launched_at = %(at)s,
+        local_date = (%(at)s AT TIME ZONE brand.timezone)::date,
+        local_time = (%(at)s AT TIME ZONE brand.timezone)::time
+    FROM campaigns_campaign AS campaign JOIN campaigns_brand AS brand ON brand.id = campaign.brand_id
+    WHERE occurrence.campaign_id = campaign.id AND campaign.id = %(campaign)s
+),
+forgotten AS (DELETE FROM campaigns_campaignday WHERE campaign_id = %(campaign)s AND day > %(at)s::date)
+INSERT INTO campaigns_campaignday (campaign_id, occurrence, channel, day, planned)
+SELECT campaign_id, occurrence, channel, (due_at AT TIME ZONE %(house)s)::date, count(*)
+FROM campaigns_message WHERE campaign_id = %(campaign)s AND status <> 'suppressed' GROUP BY 1, 2, 3, 4
+ON CONFLICT (campaign_id, occurrence, channel, day) DO UPDATE SET planned = EXCLUDED.planned
+"""
+
 _CLOSE = """
 UPDATE campaigns_campaign SET
-    status = 'sent', created_at = %(at)s::timestamptz - interval '3 days', planned_at = %(at)s,
+    status = 'sent', send_at = %(at)s, created_at = %(at)s::timestamptz - interval '3 days', planned_at = %(at)s,
     finished_at = COALESCE((SELECT max(settled_at) FROM campaigns_message
                             WHERE campaign_id = %(campaign)s), %(at)s)
 WHERE id = %(campaign)s
@@ -144,6 +165,7 @@ def move_into_the_past(campaign_id: int, *, name: str, at: datetime, clicked: in
     params: dict[str, Any] = {
         "campaign": campaign_id,
         "at": at,
+        "house": settings.TIME_ZONE,
         "lot": f" follows {name}",
         "clicked": clicked,
         "left": left,
@@ -155,7 +177,7 @@ def move_into_the_past(campaign_id: int, *, name: str, at: datetime, clicked: in
         "consent_changed": events.CONSENT_CHANGED,
     }
     with connection.cursor() as cursor:
-        for statement in (_FORGET_STRANGERS, _DUE, _SEND, _TELL, _CLICK, _LEAVE, _CLOSE):
+        for statement in (_FORGET_STRANGERS, _DUE, _SEND, _TELL, _CLICK, _LEAVE, _REMEMBER, _CLOSE):
             cursor.execute(statement, params)
     _block_bounced(campaign_id)
 

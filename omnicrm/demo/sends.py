@@ -85,12 +85,12 @@ def send_in_the_past(
         return found
     with transaction.atomic(), pghistory.context(user=by.pk, url="make demo"):
         campaign = _write(plan, brand, groups, by=by)
-        at = plan.moment(now)
-        campaign = services.schedule_campaign(campaign.pk, send_at=at, by=by)
+        campaign = services.schedule_campaign(campaign.pk, send_at=None, by=by)
         if campaign.status == Campaign.Status.APPROVAL:
             services.approve_campaign(campaign.pk, by=approver)
         while (launched := services.launch_next()) and launched.pk != campaign.pk:
             pass
+        at = plan.moment(now)
         move_into_the_past(campaign.pk, name=plan.name, at=at, clicked=plan.clicked, left=plan.left)
     return campaign
 
