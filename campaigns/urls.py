@@ -1,6 +1,14 @@
 from django.urls import path
 
-from . import views, views_actions, views_brands, views_content, views_public, views_wizard
+from . import (
+    views,
+    views_actions,
+    views_brands,
+    views_content,
+    views_public,
+    views_webhooks,
+    views_wizard,
+)
 
 app_name = "campaigns"
 
@@ -10,6 +18,9 @@ urlpatterns = [
     # What customers follow from a message: short, since text messages are.
     path("c/<str:token>", views_public.click, name="click"),
     path("u/<str:token>", views_public.unsubscribe, name="unsubscribe"),
+    # Where providers report.
+    path("webhooks/email/<slug:esp>/", views_webhooks.email_reports, name="email_reports"),
+    path("webhooks/sms/twilio/<int:message_id>/", views_webhooks.twilio_status, name="twilio_status"),
     path("campaigns/", views.campaign_list, name="list"),
     path("customers/<uuid:public_id>/messages/", views.customer_messages, name="customer_messages"),
     path("campaigns/new/", views_wizard.campaign_new, name="new"),

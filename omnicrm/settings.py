@@ -145,6 +145,26 @@ EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:8025"))
 EMAIL_TIMEOUT = 15  # Well inside a lease.
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="OmniCRM <omnicrm@localhost>")
+# Who carries mail: smtp, or a service provider by its name in django-anymail, whose settings are read from
+# variables called ANYMAIL_…; with a provider and no EMAIL_URL, mail to colleagues goes the same way.
+EMAIL_PROVIDER = env("EMAIL_PROVIDER", default="smtp")
+ANYMAIL: dict[str, Any] = {
+    key.removeprefix("ANYMAIL_"): value for key, value in env.ENVIRON.items() if key.startswith("ANYMAIL_")
+}
+# Checked by campaigns.channels.esp, since anymail would want another library for it.
+RESEND_SIGNING_SECRETS = str(ANYMAIL.pop("RESEND_SIGNING_SECRET", "")).replace(",", " ").split()
+if EMAIL_PROVIDER != "smtp" and not env("EMAIL_URL", default=""):
+    EMAIL_BACKEND = f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend"
+# Whose webhooks are listened to: also the last provider's, for some days after a change.
+EMAIL_REPORTS_FROM = env.list("EMAIL_REPORTS_FROM", default=[EMAIL_PROVIDER])
+# Who carries text messages: sandbox, or twilio and whatever speaks its API.
+SMS_PROVIDER = env("SMS_PROVIDER", default="sandbox")
+TWILIO_BASE_URL = env("TWILIO_BASE_URL", default="https://api.twilio.com")
+TWILIO_ACCOUNT_SID = env("TWILIO_ACCOUNT_SID", default="")
+TWILIO_AUTH_TOKEN = env("TWILIO_AUTH_TOKEN", default="")  # Also what Twilio signs its callbacks with.
+TWILIO_API_KEY = env("TWILIO_API_KEY", default="")  # To call with instead, when there is one.
+TWILIO_API_SECRET = env("TWILIO_API_SECRET", default="")
+TWILIO_MESSAGING_SERVICE_SID = env("TWILIO_MESSAGING_SERVICE_SID", default="")
 SMS_SANDBOX_MODE = env("SMS_SANDBOX_MODE", default="")  # fail, bounce or delay: for every number.
 EMAIL_CONNECTIONS = env.int("EMAIL_CONNECTIONS", default=4)  # Of one worker, to the mail server.
 MESSAGE_LEASE_SECONDS = env.int("MESSAGE_LEASE_SECONDS", default=60)

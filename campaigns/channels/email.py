@@ -15,7 +15,7 @@ from ..mime import BadAddress
 from ..models import Message
 from ..rendering import Email, Outgoing
 from ..templates import TemplateProblem
-from .base import ChannelSpec, Outcome, Provider
+from .base import Outcome, Provider
 from .smtp import Delivery, Pool, Reply, Server, ServerDown
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -169,6 +169,3 @@ def send_test(written: Email | str, sender: str, to: str) -> str:
     except (smtplib.SMTPException, OSError) as error:
         return str(error)
     return ""
-
-
-SPEC = ChannelSpec("email", "mail", provider, send_test)

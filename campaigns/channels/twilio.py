@@ -21,7 +21,7 @@ from .. import inbox
 from ..launches import launch_of
 from ..models import Message, ProviderReport
 from ..rendering import Outgoing, public_url
-from .base import Outcome
+from .base import Outcome, Provider
 from .web import TIMEOUT, InDoubt, WebProvider, never_left
 
 NAME = "twilio"
@@ -46,7 +46,7 @@ _STATUS = {
 
 
 class TwilioProvider(WebProvider):
-    """Twilio's Messages resource. It has no idempotency key, so what is in doubt is never handed over again."""
+    """Twilio's Messages resource. No idempotency key there: what is in doubt is not handed over again."""
 
     name = NAME
 
@@ -74,21 +74,31 @@ class TwilioProvider(WebProvider):
         said = _json(answer)
         if answer.ok and said.get("sid"):
             return Outcome(outgoing.id, "sent", ref=str(said["sid"]))
-        return refusal(outgoing, answer.status_code, said)
+        return refusal(outgoing.id, answer.status_code, said)
+
+    def send(self, batch: list[Outgoing], *, deadline: float) -> Iterator[Outcome]:
+        for outcome in super().send(batch, deadline=deadline):
+            if outcome.reason == Reason.REVOKED:
+                inbox.receive([_unsubscribed(outcome.message_id, outcome.detail)])
+            yield outcome
 
 
-def refusal(outgoing: Outgoing, status: int, said: Mapping[str, Any]) -> Outcome:
+def refusal(message_id: int, status: int, said: Mapping[str, Any]) -> Outcome:
     """What an error answer means for the message."""
     code = _number(said.get("code"))
     detail = f"{code or status} {said.get('message', '')}".strip()
     if code in _BAD_NUMBER:
-        return Outcome(outgoing.id, "bounced", Reason.BAD_ADDRESS, detail)
+        return Outcome(message_id, "bounced", Reason.BAD_ADDRESS, detail)
     if code in _UNSUBSCRIBED:
-        inbox.receive([_unsubscribed(outgoing.id, detail)])
-        return Outcome(outgoing.id, "failed", Reason.REVOKED, detail)
+        return Outcome(message_id, "failed", Reason.REVOKED, detail)
     if code in _ABOUT_US or status in (401, 403, 404, 408, 429) or status >= 500 or not code:
-        return Outcome(outgoing.id, "planned", Reason.PROVIDER_ERROR, detail)
-    return Outcome(outgoing.id, "failed", Reason.REFUSED, detail)
+        return Outcome(message_id, "planned", Reason.PROVIDER_ERROR, detail)
+    return Outcome(message_id, "failed", Reason.REFUSED, detail)
+
+
+def provider() -> Provider:
+    """Twilio."""
+    return TwilioProvider()
 
 
 def send_test(written: Any, sender: str, to: str) -> str:
@@ -242,7 +252,6 @@ def _session() -> requests.Session:
         settings.TWILIO_API_KEY or settings.TWILIO_ACCOUNT_SID,
         settings.TWILIO_API_SECRET or settings.TWILIO_AUTH_TOKEN,
     )
-    session.trust_env = False  # No netrc: it would replace the credentials.
     return session
 
 

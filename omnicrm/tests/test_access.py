@@ -145,6 +145,8 @@ def world(db: None, settings: Any, tmp_path: Any) -> World:
                 "channel": "email",
                 "language": "en",
                 "token": "no-such-token",
+                "esp": "mailgun",
+                "message_id": 1,
             },
         },
         by_name={

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from campaigns import dispatch, reports, services
+from campaigns import collecting, dispatch, reports, services
 from campaigns.models import Campaign
 from campaigns.tests.factories import make_brand
 from core.roles import Role
@@ -101,7 +101,9 @@ def work() -> None:
     while dispatch.dispatch_batch(owner=uuid4()):
         pass
     services.finish_campaigns()
-    reports.collect_sandbox_reports()
+    collecting.collect_sandbox_reports()
+    while reports.process():
+        pass
 
 
 @pytest.mark.timeout(600)
