@@ -20,14 +20,19 @@ CITIES = ["Milano", "Forlì", "Köln", "Torino", ""]
 DOMAINS = 40  # Receiving domains the people are spread over.
 MAIL_BYTES = 20 * 1024
 BATCH = 5_000
-# What a mail is about: 15 links and enough text for 20 KB of MIME.
+# What a mail says: 15 tracked links, enough text for 20 KB of MIME, something personal here and there.
+PARAGRAPHS = 14
+PERSONAL = (1, 6, 11)  # The paragraphs that speak to one person.
 _PARAGRAPH = (
-    "**{number}. For you{{% if city != '' %}} in {{{{ city }}}}{{% endif %}}.** The new collection is here, "
-    "{{{{ first_name | default: 'dear friend' }}}}: soft wool, warm colours, made to last for many winters. "
-    "[Look at it now](https://shop.example/collection/{number}), or come and see it in the shop nearest to "
-    "you; with {{{{ traits.points }}}} points you have more than you think."
+    "**{number}. The new collection is here.** Soft wool, warm colours, all cut and sewn near here, "
+    "made to last for many winters, and mended for free as long as you wear it. [Look at it now]"
+    "(https://shop.example/collection/{number}), or come and see it in the shop nearest to you."
 )
-_FILLER = " Everything is cut and sewn within two hours of here, and mended for free as long as you wear it."
+_FILLER = " Nothing in it has travelled further than the sheep that gave it, and whoever knits it signs it."
+_PERSONAL = (
+    " For you, {{ first_name | default: 'dear friend' }}, it waits{% if city != '' %} in {{ city }} too"
+    "{% endif %}: with {{ traits.points }} points you have more than you think."
+)
 
 
 def prepared(people: int) -> str:
@@ -68,7 +73,8 @@ def launch(people: int) -> Campaign:
 
 def _body() -> str:
     return "\n\n".join(
-        _PARAGRAPH.format(number=number) + _FILLER * (1 + number % 4 // 3) for number in range(1, 15)
+        _PARAGRAPH.format(number=number) + (_PERSONAL if number in PERSONAL else _FILLER)
+        for number in range(1, PARAGRAPHS + 1)
     )
 
 
