@@ -74,12 +74,16 @@ WHERE id IN (SELECT customer_id FROM campaigns_message WHERE id = ANY(%(ids)s::b
 ORDER BY id FOR KEY SHARE
 """
 
-# Accepts our own 'sending' rows, so a fence whose commit reply was lost may be repeated.
+# These run thousands of times with a few ids: planning them anew each time costs more than running them.
+_PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
+
+# Accepts our own 'sending' rows, so a fence whose commit reply was lost may be repeated. `status || ''`
+# keeps the planner to the primary key: message_leases holds what every worker holds.
 _FENCE = """
 WITH mine AS (
     SELECT id, campaign_id, customer_id, channel, expires_at FROM campaigns_message
     WHERE id = ANY(%(ids)s::bigint[]) AND owner = %(owner)s AND lease_until > clock_timestamp()
-      AND status IN ('leased', 'sending')
+      AND status || '' IN ('leased', 'sending')
     ORDER BY id FOR UPDATE
 ),
 people AS (SELECT DISTINCT customer_id AS id FROM mine),
@@ -143,7 +147,7 @@ marked AS (
         settled_at = CASE WHEN outcome.status <> 'planned' THEN clock_timestamp() END,
         owner = NULL, lease_until = NULL
     FROM outcome
-    WHERE message.id = outcome.id AND message.owner = %(owner)s AND message.status = 'sending'
+    WHERE message.id = outcome.id AND message.owner = %(owner)s AND message.status || '' = 'sending'
     RETURNING message.id, message.customer_id, message.channel, message.campaign_id, message.content_id,
               message.status, message.sent_at
 )
@@ -222,12 +226,12 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
                     release(owner, window)
                     continue
                 until = _safe_until()
-                outgoing = _turn(owner, provider, done, window)
+                outgoing = _turn(owner, channel, provider, done, window)
                 done = list(provider.send(outgoing, deadline=until)) if outgoing else []
                 if not _is_well(provider, done, allowed):
                     deadline = 0.0  # The other windows are not tried on it.
         finally:
-            _turn(owner, provider, done, [])
+            _turn(owner, channel, provider, done, [])
         return len(claimed)
 
 
@@ -254,13 +258,13 @@ def release(owner: UUID, ids: Sequence[int], waits: Sequence[float] | None = Non
 def fence(owner: UUID, ids: Sequence[int]) -> list[Outgoing]:
     """Judge leased messages once more and commit the verdict; returns those that may go on the wire."""
     with transaction.atomic():
-        return _marked_and_fenced(owner, "", [], ids)
+        return _marked_and_fenced(owner, "", [], ids, list(CHANNELS))
 
 
 def mark(owner: UUID, outcomes: Iterable[Outcome], *, provider: str = "") -> None:
     """Write what became of messages this owner was sending, and tell the event log."""
     with transaction.atomic():
-        _marked_and_fenced(owner, provider, list(outcomes), [])
+        _marked_and_fenced(owner, provider, list(outcomes), [], [])
 
 
 def recover_leases() -> int:
@@ -275,7 +279,9 @@ def recover_leases() -> int:
         return cursor.rowcount
 
 
-def _turn(owner: UUID, provider: Provider, done: list[Outcome], ids: Sequence[int]) -> list[Outgoing]:
+def _turn(
+    owner: UUID, channel: str, provider: Provider, done: list[Outcome], ids: Sequence[int]
+) -> list[Outgoing]:
     """Mark one window and fence the next in one commit; safe to repeat, and repeated through outages."""
     if not done and not ids:
         return []
@@ -284,7 +290,7 @@ def _turn(owner: UUID, provider: Provider, done: list[Outcome], ids: Sequence[in
     while True:
         try:
             with transaction.atomic():
-                return _marked_and_fenced(owner, provider.name, done, ids)
+                return _marked_and_fenced(owner, provider.name, done, ids, [channel])
         except (OperationalError, InterfaceError):
             if connection.in_atomic_block or time.monotonic() + pause > until:
                 raise
@@ -294,16 +300,20 @@ def _turn(owner: UUID, provider: Provider, done: list[Outcome], ids: Sequence[in
             pause = min(pause * 2, 2)
 
 
-def _marked_and_fenced(owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int]) -> list[Outgoing]:
+def _marked_and_fenced(
+    owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int], channels: list[str]
+) -> list[Outgoing]:
+    """Both steps, pipelined to the database in the caller's transaction; `channels` are those of the ids."""
     connection.ensure_connection()
     database = connection.connection  # Server-side parameters and prepared statements, without the ORM.
     with database.pipeline(), psycopg.Cursor(database) as hold, psycopg.Cursor(database) as verdicts:
+        hold.execute(_PLAN_ONCE)
         if done:
             psycopg.Cursor(database).execute(_MARK, _mark_params(owner, provider, done), prepare=True)
         if ids:
             params = {"ids": list(ids), "owner": owner, "lease": settings.MESSAGE_LEASE_SECONDS}
             hold.execute(_HOLD_PEOPLE, params, prepare=True)
-            verdicts.execute(_fence_sql(), contacts_params(list(CHANNELS)) | params, prepare=True)
+            verdicts.execute(_fence_sql(), contacts_params(channels) | params, prepare=True)
         rows = verdicts.fetchall() if ids else []
     _suppress_bounced(done)
     return [_outgoing(row) for row in sorted(rows) if row[1] == Message.Status.SENDING]

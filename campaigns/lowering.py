@@ -24,6 +24,7 @@ from liquid.builtin.tags.comment_tag import CommentNode
 from liquid.builtin.tags.if_tag import IfNode
 from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.exceptions import LiquidError
+from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 
 from .templates import Template, problem_of
@@ -37,19 +38,27 @@ Encode = Callable[[str], bytes]
 
 
 class Frame:
-    """One text being written for one person."""
+    """One text being written for one person; what was worked out once is kept for its next occurrence."""
 
-    __slots__ = ("__dict__", "_template", "slots", "values")
+    __slots__ = ("__dict__", "_template", "answers", "slots", "values", "written")
 
     def __init__(self, template: Template, values: Mapping[str, Any], slots: Mapping[str, bytes]) -> None:
         self._template = template
         self.values = values
         self.slots = slots
+        self.written: dict[str, bytes] = {}  # An output as written in the template, to its bytes.
+        self.answers: dict[str, Any] = {}  # A condition as written in the template, to its value.
 
     @cached_property
     def context(self) -> RenderContext:
         """What Liquid evaluates in; made only when something has to be evaluated."""
         return RenderContext(self._template.parsed, globals=self.values)
+
+    def answer(self, key: str, expression: Expression) -> Any:
+        """The value of an expression; `key` is how it is written."""
+        if key not in self.answers:
+            self.answers[key] = expression.evaluate(self.context)
+        return self.answers[key]
 
 
 Step = bytes | Callable[[Frame], bytes]
@@ -124,42 +133,33 @@ class Lowered:
 
     def _output(self, node: OutputNode) -> Step:
         encode, autoescape = self._encode, self._template.parsed.env.autoescape
-        expression = node.expression
+        expression, key = node.expression, str(node.expression)
+        value_of = _reader_of(node)
 
-        def evaluated(frame: Frame) -> bytes:
-            return encode(to_liquid_string(expression.evaluate(frame.context), autoescape))
+        def write(frame: Frame) -> bytes:
+            found = frame.written.get(key)
+            if found is None:
+                value = value_of(frame.values) if value_of else None
+                if value.__class__ is not str:
+                    value = to_liquid_string(expression.evaluate(frame.context), autoescape)
+                elif autoescape and not value.isalnum():
+                    value = to_liquid_string(value, True)
+                found = frame.written[key] = encode(value)
+            return found
 
-        path = _path_of(node)
-        if not path or len(path) > 2 or _LIQUID_PROPERTIES & set(path[1:]):
-            return evaluated
-        name, key = path[0], path[-1]
-
-        def plain(frame: Frame) -> bytes:
-            value = frame.values.get(name, "")
-            if value.__class__ is dict and len(path) == 2:
-                value = value.get(key, "")
-            elif len(path) == 2:
-                return evaluated(frame)
-            if value.__class__ is not str:
-                return evaluated(frame)
-            if autoescape and not value.isalnum():
-                value = to_liquid_string(value, True)
-            return encode(value)
-
-        return plain
+        return write
 
     def _branches(self, node: IfNode | UnlessNode) -> Step:
         wanted = isinstance(node, IfNode)
-        condition, then = node.condition, self._block(node.consequence)
-        others = [(one.expression, self._block(one.block)) for one in node.alternatives]
+        condition, key, then = node.condition, str(node.condition), self._block(node.consequence)
+        others = [(str(one.expression), one.expression, self._block(one.block)) for one in node.alternatives]
         default = self._block(node.default) if node.default else []
 
         def chosen(frame: Frame) -> bytes:
-            context = frame.context
-            if bool(condition.evaluate(context)) is wanted:
+            if bool(frame.answer(key, condition)) is wanted:
                 return _run(then, frame)
-            for expression, steps in others:
-                if expression.evaluate(context):
+            for other, expression, steps in others:
+                if frame.answer(other, expression):
                     return _run(steps, frame)
             return _run(default, frame)
 
@@ -238,6 +238,16 @@ def _path_of(node: Node) -> tuple[str, ...]:
         return ()
     path = expression.left.path if isinstance(expression.left, Path) else ()
     return tuple(path) if all(isinstance(part, str) for part in path) else ()
+
+
+def _reader_of(node: Node) -> Callable[[Mapping[str, Any]], Any] | None:
+    """A function to the value of a plain name; what it finds counts only when it is a string."""
+    match _path_of(node):
+        case (name,):
+            return lambda values: values.get(name, "")
+        case (name, key) if key not in _LIQUID_PROPERTIES:
+            return lambda values: held.get(key, "") if (held := values.get(name)).__class__ is dict else None
+    return None
 
 
 def _name_of(node: Node) -> str:
