@@ -20,8 +20,8 @@ from core.errors import DomainError
 
 # The clocks of the world show a wall time between these, ahead of UTC and behind it.
 EARLIEST, LATEST = timedelta(hours=14), timedelta(hours=12)
-# 29 February may be eight years away: 2096, then 2104.
-HORIZON = timedelta(days=8 * 366)
+# A 29 February that is a Monday may be forty years away.
+HORIZON = timedelta(days=41 * 366)
 
 
 class NotCron(DomainError):
@@ -99,7 +99,7 @@ class Cron:
     def walls(self, after: datetime, until: date | None = None) -> Iterator[datetime]:
         """Every wall time of this line later than `after`, in order, up to the day `until`.
 
-        Endless without `until`, but for lines that mean no day within eight years, as 30 February.
+        Endless without `until`, but for lines that mean no day within forty years.
         """
         day, last_found = after.date(), after.date()
         while day - last_found <= HORIZON and (until is None or day <= until):

@@ -118,8 +118,37 @@ INVARIANTS = (
         JOIN campaigns_campaign AS campaign ON campaign.id = message.campaign_id
         WHERE message.status NOT IN ('planned', 'leased', 'sending', 'sent', 'delivered', 'bounced', 'failed',
                                      'suppressed', 'unknown')
-           OR campaign.status = 'sent' AND message.status IN ('planned', 'leased', 'sending')
-           OR campaign.status IN ('draft', 'approval', 'scheduled')
+           OR campaign.status IN ('draft', 'approval', 'scheduled', 'sent')
+              AND message.status IN ('planned', 'leased', 'sending')
+        """,
+    ),
+    Invariant(
+        "S10",
+        "What is scheduled has its next occurrence, what is over has none, and messages belong to one that "
+        "was launched",
+        """
+        SELECT 'campaign ' || campaign.id AS subject
+        FROM campaigns_campaign AS campaign
+        LEFT JOIN campaigns_occurrence AS pending
+            ON pending.campaign_id = campaign.id AND pending.state = 'pending'
+        WHERE campaign.status IN ('approval', 'scheduled') AND pending.id IS NULL
+           OR campaign.status IN ('draft', 'sent', 'cancelled') AND pending.id IS NOT NULL
+        UNION ALL
+        SELECT DISTINCT 'campaign ' || message.campaign_id || ', occurrence ' || message.occurrence
+        FROM campaigns_message AS message
+        LEFT JOIN campaigns_occurrence AS launched
+            ON launched.campaign_id = message.campaign_id AND launched.number = message.occurrence
+            AND launched.state = 'launched'
+        WHERE launched.id IS NULL
+        """,
+    ),
+    Invariant(
+        "S11",
+        "Nothing is sent later than it may be",
+        # A minute's grace for what was fenced as it expired.
+        """
+        SELECT 'message ' || id AS subject FROM campaigns_message
+        WHERE sending_at > expires_at + interval '1 minute'
         """,
     ),
     Invariant(

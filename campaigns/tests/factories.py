@@ -1,4 +1,5 @@
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -77,8 +78,13 @@ def launch(campaign: Campaign, **schedule: Any) -> Campaign:
 
 
 def read_the_whole_log(orders: int) -> None:
+    """Follow the log of orders to its end."""
+    read_log(conversions.follow_orders, orders)
+
+
+def read_log(follow: Callable[[], int], rows: int) -> None:
     """Follow the log to its end; events wait for transactions still running elsewhere in the cluster."""
     read, deadline = 0, time.monotonic() + 60
-    while read < orders:
-        read += conversions.follow_orders()
-        assert time.monotonic() < deadline, f"Only {read} of {orders} orders could be read."
+    while read < rows:
+        read += follow()
+        assert time.monotonic() < deadline, f"Only {read} of {rows} events could be read."

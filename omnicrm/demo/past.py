@@ -153,7 +153,8 @@ ON CONFLICT (campaign_id, occurrence, channel, day) DO UPDATE SET planned = EXCL
 
 _CLOSE = """
 UPDATE campaigns_campaign SET
-    status = 'sent', send_at = %(at)s, created_at = %(at)s::timestamptz - interval '3 days', planned_at = %(at)s,
+    status = 'sent', send_at = %(at)s, planned_at = %(at)s,
+    created_at = %(at)s::timestamptz - interval '3 days',
     finished_at = COALESCE((SELECT max(settled_at) FROM campaigns_message
                             WHERE campaign_id = %(campaign)s), %(at)s)
 WHERE id = %(campaign)s

@@ -97,7 +97,7 @@ def test_s5_sent_in_quiet_hours(message):
     at_night = (now() + timedelta(days=1)).replace(hour=1, minute=30)
     brand = make_brand(quiet_from="21:00", quiet_until="08:00")
     Campaign.objects.filter(pk=message.campaign_id).update(brand=brand)
-    change(message, sending_at=at_night)
+    change(message, sending_at=at_night, expires_at=None)
     assert broken() == {"S5"}
     Campaign.objects.filter(pk=message.campaign_id).update(respect_quiet_hours=False)
     assert broken() == set()
@@ -119,6 +119,21 @@ def test_s7_unknown_for_a_day(message):
 def test_s8_a_campaign_that_is_over_still_has_something_waiting(message):
     change(message, status="planned", sending_at=None)
     assert broken() == {"S8"}
+
+
+def test_s10_a_scheduled_campaign_without_a_next_time(message):
+    Campaign.objects.filter(pk=message.campaign_id).update(status="scheduled")
+    assert broken() == {"S10"}
+
+
+def test_s10_a_message_of_no_occurrence(message):
+    change(message, occurrence=3)
+    assert broken() == {"S10"}
+
+
+def test_s11_sent_later_than_it_may_be(message):
+    change(message, expires_at=now() - timedelta(minutes=5))
+    assert broken() == {"S11"}
 
 
 def test_c1_the_projection_says_something_else(message):
