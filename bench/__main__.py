@@ -41,15 +41,15 @@ def main() -> int:
     if not measures:
         parser.error("no such measure")
     record = report.facts(options)
-    print(report.heading(record))  # noqa: T201
+    print(report.heading(record))
     for measure in measures:
-        print(f"\n{measure.title}: {measure.sizes(options)}", flush=True)  # noqa: T201
-        result = run_measure(measure, options, say=lambda line: print(line, flush=True))  # noqa: T201
+        print(f"\n{measure.title}: {measure.sizes(options)}", flush=True)
+        result = run_measure(measure, options, say=lambda line: print(line, flush=True))
         record["measures"].append(result.as_json())
         record["failed"] |= result.failed
-        print(report.table(result), flush=True)  # noqa: T201
+        print(report.table(result), flush=True)
         target.write_text(json.dumps(record, indent=1))
-    print(report.summary(record, target))  # noqa: T201
+    print(report.summary(record, target))
     return 1 if record["failed"] else 0
 
 

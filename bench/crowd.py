@@ -42,8 +42,35 @@ def prepared(people: int) -> str:
 
 def launch(people: int) -> Campaign:
     """Forget what was sent before, and launch a campaign to everybody; nothing has left yet."""
+    forget()
+    campaign = schedule()
+    if services.launch_next() is None:
+        raise AssertionError("The campaign was not launched.")
+    planned = Message.objects.filter(status=Message.Status.PLANNED).count()
+    if planned != people:
+        raise AssertionError(f"{planned} messages planned for {people} people.")
+    return campaign
+
+
+def forget() -> None:
+    """Empty the outbox, and the event log of what came from it."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE campaigns_message, customers_event CASCADE")
+        cursor.execute("TRUNCATE campaigns_message CASCADE")
+        cursor.execute("DELETE FROM customers_event WHERE source = 'campaigns'")
+
+
+def furnish() -> None:
+    """What a campaign needs: somebody who writes it, a brand, a sender, a segment of everybody."""
+    User.objects.create_user("bench@example.com", None, name="Bench", role=Role.MARKETING_MANAGER)
+    brand = Brand.objects.create(
+        name="Maglia", postal_address="Via Roma 1, Milano", approval_above=2_000_000_000
+    )
+    Sender.objects.create(brand=brand, channel=Channel.EMAIL, name="Maglia", address="news@maglia.example")
+    Segment.objects.create(name="Everybody", definition={"type": "all", "nodes": []})
+
+
+def schedule() -> Campaign:
+    """A campaign to everybody whose hour has come; the next launch turns it into messages."""
     by = User.objects.get()
     campaign = services.create_campaign(
         name="Autumn", brand=Brand.objects.get(), by=by, respect_quiet_hours=False
@@ -62,13 +89,7 @@ def launch(people: int) -> Campaign:
         button_label="To the shop",
         button_url="https://shop.example/new",
     )
-    services.schedule_campaign(campaign.pk, send_at=now() - timedelta(seconds=1), by=by)
-    if services.launch_next() is None:
-        raise AssertionError("The campaign was not launched.")
-    planned = Message.objects.filter(status=Message.Status.PLANNED).count()
-    if planned != people:
-        raise AssertionError(f"{planned} messages planned for {people} people.")
-    return campaign
+    return services.schedule_campaign(campaign.pk, send_at=now() - timedelta(seconds=1), by=by)
 
 
 def _body() -> str:
@@ -81,12 +102,7 @@ def _body() -> str:
 def _fill(people: int) -> None:
     for first in range(1, people + 1, BATCH):
         _add_people(range(first, min(first + BATCH, people + 1)))
-    User.objects.create_user("bench@example.com", None, name="Bench", role=Role.MARKETING_MANAGER)
-    brand = Brand.objects.create(
-        name="Maglia", postal_address="Via Roma 1, Milano", approval_above=2_000_000_000
-    )
-    Sender.objects.create(brand=brand, channel=Channel.EMAIL, name="Maglia", address="news@maglia.example")
-    Segment.objects.create(name="Everybody", definition={"type": "all", "nodes": []})
+    furnish()
 
 
 def _add_people(numbers: range) -> None:

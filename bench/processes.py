@@ -80,13 +80,13 @@ def python(module: str, *arguments: str) -> list[str]:
 
 def serve(work: Callable[[], dict[str, Any]]) -> None:
     """The process's side: wait for the signal, work, answer."""
-    print("ready", flush=True)  # noqa: T201
+    print("ready", flush=True)
     if not sys.stdin.readline():
         return
     before = cpu_seconds()
     found = work()
     found |= {"cpu_seconds": cpu_seconds() - before, "peak_bytes": peak_bytes()}
-    print(json.dumps(found), flush=True)  # noqa: T201
+    print(json.dumps(found), flush=True)
 
 
 def cpu_seconds() -> float:

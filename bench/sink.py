@@ -71,7 +71,7 @@ async def main() -> None:
     if len(sys.argv) > 1:
         Session.folder = Path(sys.argv[1])
     server = await asyncio.get_running_loop().create_server(Session, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 

@@ -407,7 +407,7 @@ def main() -> None:
     connect()
     started = time.monotonic()
     built = build(chosen.customers, chosen.events, chosen.seed)
-    print(f"{'built' if built else 'already there'} in {time.monotonic() - started:.0f} s")  # noqa: T201
+    print(f"{'built' if built else 'already there'} in {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":
