@@ -43,7 +43,7 @@ class Notice:
     cost_micros: int | None = None
     currency: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
-    payload: Any = None
+    payload: Any = field(default_factory=dict)
 
 
 def receive(notices: Iterable[Notice]) -> None:

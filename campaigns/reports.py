@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Q
 from django.utils.timezone import now
 
 from customers import events
@@ -87,9 +87,9 @@ def _let_go(limit: int) -> list[int]:
     It comes first and apart: whoever changes a consent locks the person and no message, and what follows
     locks messages. Done twice it changes nothing.
     """
-    waiting = ProviderReport.objects.filter(
-        processed_at=None, dead_at=None, due_at__lte=now(), kind__in=LEAVING
-    ).order_by("due_at", "pk")[:limit]
+    leaving = Q(kind__in=LEAVING) | Q(reason=Message.Reason.REVOKED)
+    due = ProviderReport.objects.filter(leaving, processed_at=None, dead_at=None, due_at__lte=now())
+    waiting = due.order_by("due_at", "pk")[:limit]
     for report in waiting:
         message = _message_of(report)
         if message and not _agreed_again(message, report.occurred_at):
@@ -169,6 +169,7 @@ def _addresses_to_suppress(ids: list[int]) -> list[tuple[str, str, str]]:
     reasons = {
         Kind.COMPLAINED: Suppression.Reason.COMPLAINED,
         Kind.UNSUBSCRIBED: Suppression.Reason.UNSUBSCRIBED,
+        Kind.FAILED: Suppression.Reason.UNSUBSCRIBED,  # Refused because the person left.
         Kind.BOUNCED: Suppression.Reason.BOUNCED,
     }
     with connection.cursor() as cursor:
@@ -176,7 +177,8 @@ def _addresses_to_suppress(ids: list[int]) -> list[tuple[str, str, str]]:
         unwanted = [(channel, address, reasons[Kind(kind)]) for channel, address, kind in cursor.fetchall()]
         cursor.execute(sql.WORN_OUT, params)
         worn = [(channel, address, Suppression.Reason.BOUNCED) for channel, address in cursor.fetchall()]
-    return sorted(unwanted, key=lambda row: list(reasons.values()).index(row[2])) + worn
+    gravest = list(reasons.values())
+    return sorted(unwanted, key=lambda row: gravest.index(row[2])) + worn
 
 
 # --- how it stands ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 CLAIM = """
 SELECT id FROM campaigns_providerreport
 WHERE processed_at IS NULL AND dead_at IS NULL AND due_at <= now()
-  AND (kind <> ALL(%(leaving)s) OR id = ANY(%(gone)s))
+  AND (kind <> ALL(%(leaving)s) AND reason <> 'revoked' OR id = ANY(%(gone)s))
 ORDER BY due_at, id LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 """
@@ -131,7 +131,7 @@ ON CONFLICT (source, key) DO NOTHING
 UNWANTED = _with_said("""
 WITH said
 SELECT DISTINCT channel, address, kind FROM said
-WHERE kind IN ('complained', 'unsubscribed', 'bounced') AND address <> ''
+WHERE (kind IN ('complained', 'unsubscribed', 'bounced') OR because = 'revoked') AND address <> ''
 """)
 
 # Soft bounces on several days with nothing delivered in between: nobody is there. Uses event_timeline.

@@ -285,22 +285,32 @@ def _notices(name: str, event: Any) -> Iterator[inbox.Notice]:
         return  # Mail to us, which some providers post to the same address.
     raw = _plain(event.esp_event)
     words = str(event.mta_response or event.description or "")
-    for kind, reason in _verdicts(event, raw, words):
-        digest = hashlib.sha256(json.dumps(raw, default=str, sort_keys=True).encode(errors="replace"))
-        yield inbox.Notice(
-            provider=name,
-            channel="email",
-            kind=kind,
-            event_id=f"{kind}:{event.event_id or digest.hexdigest()}",
-            message=_our_id(event.metadata),
-            ref=str(event.message_id or ""),
-            address=str(event.recipient or ""),
-            occurred_at=event.timestamp,
-            reason=reason,
-            detail=words,
-            properties=_seen(event, raw) if kind in (Kind.OPENED, Kind.CLICKED) else {},
-            payload=raw,
-        )
+    verdict = _verdict(event, raw, words)
+    if verdict is None:
+        return
+    kind, reason = verdict
+    yield inbox.Notice(
+        provider=name,
+        channel="email",
+        kind=kind,
+        event_id=_event_id(name, event, raw),
+        message=_our_id(event.metadata),
+        ref=str(event.message_id or ""),
+        address=str(event.recipient or ""),
+        occurred_at=event.timestamp,
+        reason=reason,
+        detail=words,
+        properties=_seen(event, raw) if kind in (Kind.OPENED, Kind.CLICKED) else {},
+        payload=raw,
+    )
+
+
+def _event_id(name: str, event: AnymailTrackingEvent, raw: dict[str, Any]) -> str:
+    """What names the event among all of its provider's, however often and in whatever order it comes."""
+    if name == "mailgun":  # Its signature covers a token and not the event, so a token is good for one.
+        return str(event.event_id)
+    digest = hashlib.sha256(json.dumps(raw, default=str, sort_keys=True).encode(errors="replace"))
+    return f"{event.event_type}:{event.event_id or digest.hexdigest()}"
 
 
 def _plain(raw: Any) -> dict[str, Any]:
@@ -310,20 +320,20 @@ def _plain(raw: Any) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key not in ("signature", "token")}
 
 
-def _verdicts(event: AnymailTrackingEvent, raw: dict[str, Any], words: str) -> list[tuple[str, str]]:
-    """What an event means: kinds of report, each with a Message.Reason where there is one."""
+def _verdict(event: AnymailTrackingEvent, raw: dict[str, Any], words: str) -> tuple[str, str] | None:
+    """What an event means: a kind of report, and the Message.Reason where there is one."""
     if event.event_type == EventType.BOUNCED:
-        return [weigh_bounce(raw, words, event.reject_reason)]
+        return weigh_bounce(raw, words, event.reject_reason)
     if event.event_type == EventType.REJECTED:  # The provider would not even try.
         if event.reject_reason in (RejectReason.BOUNCED, RejectReason.INVALID):
-            return [(Kind.BOUNCED, Reason.BAD_ADDRESS)]
+            return Kind.BOUNCED, Reason.BAD_ADDRESS
         if event.reject_reason in (RejectReason.UNSUBSCRIBED, RejectReason.SPAM):
-            return [(Kind.FAILED, Reason.REVOKED), (Kind.UNSUBSCRIBED, "")]
-        return [(Kind.FAILED, Reason.REFUSED)]
+            return Kind.FAILED, Reason.REVOKED
+        return Kind.FAILED, Reason.REFUSED
     kind = _KINDS.get(event.event_type)
     if kind is None:
-        return []  # Replies of robots, new subscribers, what anymail does not know.
-    return [(kind, Reason.REFUSED if kind == Kind.FAILED else "")]
+        return None  # Replies of robots, new subscribers, what anymail does not know.
+    return kind, Reason.REFUSED if kind == Kind.FAILED else ""
 
 
 _ENHANCED = re.compile(r"\b([45])\.(\d{1,3})\.(\d{1,3})\b")  # RFC 3463

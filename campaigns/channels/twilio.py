@@ -79,7 +79,7 @@ class TwilioProvider(WebProvider):
     def send(self, batch: list[Outgoing], *, deadline: float) -> Iterator[Outcome]:
         for outcome in super().send(batch, deadline=deadline):
             if outcome.reason == Reason.REVOKED:
-                inbox.receive([_unsubscribed(outcome.message_id, outcome.detail)])
+                inbox.receive([_stopped(outcome.message_id, outcome.detail)])
             yield outcome
 
 
@@ -147,18 +147,19 @@ def _notices(
     if kind == Kind.FAILED:
         kind, reason = _failure(code)
         detail = " ".join(filter(None, (str(code or ""), words or status)))
-    told = inbox.Notice(
-        provider=NAME,
-        channel="sms",
-        kind=kind,
-        event_id=f"{sid}:{status}",
-        message=message_id,
-        ref=sid,
-        reason=reason,
-        detail=detail,
-        payload=payload,
-    )
-    return [told, _unsubscribed(message_id, detail, sid)] if code in _UNSUBSCRIBED else [told]
+    return [
+        inbox.Notice(
+            provider=NAME,
+            channel="sms",
+            kind=kind,
+            event_id=f"{sid}:{status}",
+            message=message_id,
+            ref=sid,
+            reason=reason,
+            detail=detail,
+            payload=payload,
+        )
+    ]
 
 
 def _failure(code: int) -> tuple[str, str]:
@@ -172,15 +173,15 @@ def _failure(code: int) -> tuple[str, str]:
     return Kind.FAILED, Reason.SPAM if code in _TOOK_FOR_SPAM else Reason.REFUSED
 
 
-def _unsubscribed(message_id: int | None, detail: str, sid: str = "") -> inbox.Notice:
+def _stopped(message_id: int, detail: str) -> inbox.Notice:
     """The person answered STOP to Twilio, which sends them nothing more."""
     return inbox.Notice(
         provider=NAME,
         channel="sms",
-        kind=Kind.UNSUBSCRIBED,
-        event_id=f"{sid or message_id}:unsubscribed",
+        kind=Kind.FAILED,
+        event_id=f"{message_id}:stopped",
         message=message_id,
-        ref=sid,
+        reason=Reason.REVOKED,
         detail=detail,
     )
 
