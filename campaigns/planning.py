@@ -52,7 +52,7 @@ WITH written AS (
 planned AS (
     INSERT INTO campaigns_campaignday AS kept (campaign_id, occurrence, channel, day, planned)
     SELECT %(campaign)s, %(occurrence)s, channel, (due_at AT TIME ZONE %(house)s)::date AS day, count(*)
-    FROM written WHERE status = 'planned' GROUP BY channel, day
+    FROM written WHERE status = 'planned' GROUP BY channel, day ORDER BY channel, day
     ON CONFLICT (campaign_id, occurrence, channel, day)
         DO UPDATE SET planned = kept.planned + EXCLUDED.planned
     RETURNING 1

@@ -313,7 +313,6 @@ def end_series(campaign_id: int, *, by: "User") -> Campaign:
     put_pending(campaign, None)
     campaign.status = Campaign.Status.SENDING  # Finishing closes it when nothing is left.
     campaign.save(update_fields=["status", "updated_at"])
-    ring("campaigns.tasks.dispatch_messages")
     return campaign
 
 

@@ -7,7 +7,7 @@ from celery.worker import state
 
 from core.doorbell import ring
 
-from . import collecting, conversions, dispatch, reports, results, services
+from . import collecting, conversions, days, dispatch, habits, pressure, reports, results, services
 from .channels import CHANNELS
 
 BATCHES_PER_RING = 10  # Then let the worker's other tasks have a turn.
@@ -88,3 +88,23 @@ def count_results() -> None:
     for _ in range(COUNTS_PER_RING):
         if not results.count_overdue():
             return
+
+
+@shared_task
+def follow_sent() -> None:
+    """Count what was sent towards its day, for the calendar."""
+    while days.follow_sent():
+        pass
+
+
+@shared_task
+def follow_habits() -> None:
+    """Learn at which hours people open, click and buy."""
+    while habits.follow_habits():
+        pass
+
+
+@shared_task
+def measure_pressure() -> None:
+    """Foresee what each day asks of people, for the calendar."""
+    pressure.measure_pressure()
