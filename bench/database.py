@@ -44,7 +44,7 @@ def start() -> None:
     Django, when set up afterwards, and every process we start use it.
     """
     folder = embedded.var_dir() / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "staticfiles").mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "OMNICRM_VAR": str(folder),
         "DATABASE_URL": "",  # Never somebody's own database, not even from .env.
@@ -91,17 +91,18 @@ def using(name: str) -> Iterator[None]:
         use(before)
 
 
-def prepared(name: str, build: Callable[[], None], *sources: str | Path) -> str:
+def prepared(name: str, build: Callable[[], None], *sources: str | Path, on: str = "") -> str:
     """A migrated database with what `build` puts into it, made once and kept: its name.
 
     It is made again when what it is made of changed: the migrations, or the files and texts in `sources`.
-    `build` runs with Django connected to it. Measures only read it, or roll back, or use a `copy`.
+    `build` runs with Django connected to it, on top of a copy of the prepared database `on` if one is named.
+    Measures only read it, or roll back, or use a `copy`.
     """
-    mark = _fingerprint(*sources)
+    mark = _fingerprint(*sources, *([_comment(on)] if on else []))
     if _comment(name) == mark:
         return name
     _drop(name)
-    _create(name, template=_migrated() if build is not _migrate else "template1")
+    _create(name, template=on or (_migrated() if build is not _migrate else "template1"))
     with using(name):
         build()
     with _server(name) as connection:

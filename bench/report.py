@@ -83,14 +83,17 @@ def _verdict(judged: Judged) -> str:
         return f"? {limit.ours}: {limit.text}: not judged"
     sign = {True: "✓", False: "✗", None: "·"}[judged.holds]
     spread = "" if judged.low == judged.high else f" [{_number(judged.low)}–{_number(judged.high)}]"
+    bounds = [
+        ("must", "≥", limit.at_least, judged.holds),
+        ("must", "≤", limit.at_most, judged.holds),
+        ("goal", "≥", limit.goal_at_least, judged.reaches_goal),
+        ("goal", "≤", limit.goal_at_most, judged.reaches_goal),
+    ]
+    if limit.at_least is not None and limit.at_least == limit.at_most:
+        bounds[:2] = [("must", "=", limit.at_least, judged.holds)]
     wanted = [
         f"{word} {symbol} {_number(bound)}{'' if holds else ' MISSED'}"
-        for word, symbol, bound, holds in (
-            ("must", "≥", limit.at_least, judged.holds),
-            ("must", "≤", limit.at_most, judged.holds),
-            ("goal", "≥", limit.goal_at_least, judged.reaches_goal),
-            ("goal", "≤", limit.goal_at_most, judged.reaches_goal),
-        )
+        for word, symbol, bound, holds in bounds
         if bound is not None
     ]
     against = f"  ({', '.join(wanted)})" if wanted else ""
