@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from campaigns.tests.fakes.esp import FakeResend
+from campaigns.tests.fakes.twilio import FakeTwilio
+
 
 class Sink:
     """A real SMTP server that keeps what it takes; addresses beginning with `gone` do not exist."""
@@ -52,3 +55,24 @@ def sink(settings: Any) -> Iterator[Sink]:
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", controller.port
     yield sink
     controller.stop()
+
+
+@pytest.fixture
+def twilio(settings: Any) -> Iterator[FakeTwilio]:
+    """Twilio on this machine, and the house set to send texts through it."""
+    with FakeTwilio() as fake:
+        settings.SMS_PROVIDER = "twilio"
+        settings.TWILIO_BASE_URL = fake.url
+        settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN = fake.account, fake.token
+        yield fake
+
+
+@pytest.fixture
+def resend(settings: Any) -> Iterator[FakeResend]:
+    """Resend on this machine, and the house set to send mail through it."""
+    with FakeResend() as fake:
+        settings.EMAIL_PROVIDER = "resend"
+        settings.EMAIL_REPORTS_FROM = ["resend"]
+        settings.ANYMAIL = {"RESEND_API_KEY": fake.api_key, "RESEND_API_URL": fake.url}
+        settings.RESEND_SIGNING_SECRETS = [fake.secret]
+        yield fake
