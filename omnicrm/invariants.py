@@ -196,13 +196,32 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "E3",
+        "What a provider told us counts once, and within a quarter of an hour of its turn",
+        """
+        SELECT 'reports ' || string_agg(id::text, ' ') AS subject FROM campaigns_providerreport
+        GROUP BY provider, event_id HAVING count(*) > 1
+        UNION ALL
+        SELECT 'report ' || id FROM campaigns_providerreport
+        WHERE processed_at IS NULL AND dead_at IS NULL AND due_at < now() - interval '15 minutes'
+        """,
+    ),
+    Invariant(
         "E4",
-        "A message never goes back from delivered or bounced",
+        "What arrived stays so unless it comes back, and what came back never arrives",
         """
         SELECT 'message ' || message.id AS subject FROM campaigns_message AS message
         JOIN customers_event AS event ON event.source = 'campaigns'
             AND event.key IN (message.id || ':delivered', message.id || ':bounced')
-        WHERE event.key <> message.id || ':' || message.status
+        WHERE message.status <> 'bounced' AND event.key <> message.id || ':' || message.status
+        """,
+    ),
+    Invariant(
+        "E5",
+        "A report that was given up says why, and what was received",
+        """
+        SELECT 'report ' || id AS subject FROM campaigns_providerreport
+        WHERE dead_at IS NOT NULL AND (problem = '' OR payload_hash = '')
         """,
     ),
     Invariant(

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from campaigns import services
-from campaigns.models import Campaign, Click, Conversion, Link, Message
+from campaigns.models import Campaign, Click, Conversion, Link, Message, ProviderReport
 from campaigns.tests.factories import launch, make_brand, make_campaign
 from customers.models import ConsentEvent, Event, ImportJob
 from customers.services import record_consent, suppress_address
@@ -171,6 +171,42 @@ def test_e2_sent_and_not_in_the_log(message):
 def test_e2_bought_and_not_in_the_log():
     make_order(make_customer())
     assert broken() == {"E2"}
+
+
+def make_report(message, **fields):
+    kind = {"provider": "twilio", "channel": "email", "kind": "delivered", "payload_hash": "0" * 64}
+    return ProviderReport.objects.create(**{**kind, "message": message.pk, "occurred_at": now(), **fields})
+
+
+def test_e3_a_report_nobody_takes_up(message):
+    make_report(message, event_id="1", due_at=now() - timedelta(minutes=14))
+    assert broken() == set()
+    make_report(message, event_id="2", due_at=now() - timedelta(minutes=16))
+    assert broken() == {"E3"}
+
+
+def test_e3_a_report_twice(message):
+    sql("ALTER TABLE campaigns_providerreport DROP CONSTRAINT report_once")
+    for _ in range(2):
+        make_report(message, event_id="1", processed_at=now())
+    assert broken() == {"E3"}
+
+
+def test_e5_given_up_without_a_reason(message):
+    sql("ALTER TABLE campaigns_providerreport DROP CONSTRAINT report_dead_has_reason")
+    make_report(message, event_id="1", dead_at=now())
+    assert broken() == {"E5"}
+
+
+def test_e4_came_back_after_it_arrived(message):
+    for word in ("Delivered", "Bounced"):
+        make_event(message.customer, f"Message {word}")
+        key = f"{message.pk}:{word.lower()}"
+        Event.objects.filter(name=f"Message {word}").update(source="campaigns", key=key)
+    change(message, status="bounced", reason="bad_address")
+    assert broken() == set()
+    change(message, status="delivered")
+    assert broken() == {"E4"}
 
 
 def test_e4_back_from_delivered(message):
