@@ -5,7 +5,7 @@ BIN = .venv/bin
 MESSAGES = locale/it/LC_MESSAGES/django.mo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check lock messages bench
+.PHONY: help demo run test check lock messages bench faults
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: .venv/development $(MESSAGES) ## every test
 
 check: .venv/development $(MESSAGES) ## style, types, ladder, deployment, migrations, translations
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/check
+
+faults: .venv/development ## break services, workers and clocks on purpose; ONLY="F1 F6" SEED=7
+	@$(BIN)/python -m faults $(ONLY) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/development ## measure ours, the floor and the peers; ONLY=dispatch ROUNDS=5 FULL=1
 	@$(BIN)/python -m bench $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(FULL),--full)

@@ -100,6 +100,26 @@ def start() -> None:
     atexit.register(_leave, lock, os.getpid())
 
 
+def start_again() -> None:
+    """Start those of the services that stopped under us."""
+    var = var_dir()
+    with _alone(var):
+        if not os.environ.get("DATABASE_URL") and not _is_accepting(var):
+            _pg_ctl(var, "-w", "-t", "60", "-l", str(var / "postgres" / "server.log"), "start")
+        if not os.environ.get("REDIS_URL") and not _is_listening(_valkey_socket(var)):
+            _start_valkey(var)
+
+
+def crash_postgres() -> None:
+    """Stop PostgreSQL as a power cut would: no checkpoint, no goodbye. For the fault tests."""
+    _pg_ctl(var_dir(), "-w", "-m", "immediate", "stop")
+
+
+def stop_valkey() -> None:
+    """Take the broker away. For the fault tests."""
+    _stop_valkey(var_dir())
+
+
 def _leave(lock: IO[str], pid: int) -> None:
     """Stop the services when nobody else holds the lock; forked children leave them alone."""
     if os.getpid() != pid:
