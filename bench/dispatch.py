@@ -10,6 +10,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from html import unescape
+from typing import Any
 
 from campaigns import tokens
 from campaigns.models import Link, Message
@@ -45,28 +46,23 @@ def contestants(options: Options) -> Iterator[list[Contestant]]:
         ) as peers,
     ):
         yield [
-            Contestant(OURS, lambda number: send_with_ours(people, port)),
+            Contestant(OURS, lambda number: send(people, port)[0]),
             _smtp_source(FLOOR, ["-s", "8"], people, mail_bytes, port),
             _smtp_source(KEPT, ["-s", "8", "-d"], people, mail_bytes, port),
             *peers,
         ]
 
 
-def send_with_ours(people: int, port: int) -> Run:
-    """One campaign through the product's own dispatcher, by WORKERS processes."""
+def send(people: int, port: int, *, workers: int = WORKERS) -> tuple[Run, list[dict[str, Any]]]:
+    """One campaign through the product's own dispatcher, and what each of its processes told."""
     campaign = crowd.launch(people)
     environment = environment_for(EMAIL_URL=f"smtp://127.0.0.1:{port}")
-    workers = [Worker(python("send"), environment) for _ in range(WORKERS)]
-    seconds, answers = run_together(workers)
+    seconds, answers = run_together([Worker(python("send"), environment) for _ in range(workers)])
     sent = Message.objects.filter(campaign=campaign, status=Message.Status.SENT).count()
     if sent != people:
         raise AssertionError(f"{sent} of {people} messages were sent.")
-    return Run(
-        people,
-        seconds,
-        sum(answer["cpu_seconds"] for answer in answers),
-        max(answer["peak_bytes"] for answer in answers),
-    )
+    cpu = sum(answer["cpu_seconds"] for answer in answers)
+    return Run(people, seconds, cpu, max(answer["peak_bytes"] for answer in answers)), answers
 
 
 def read_back() -> list[bytes]:
@@ -76,7 +72,7 @@ def read_back() -> list[bytes]:
         database.copy(crowd.prepared(SAMPLE), "bench_sample"),
         mailserver.looking_glass(folder) as port,
     ):
-        send_with_ours(SAMPLE, port)
+        send(SAMPLE, port)
         mails = [path.read_bytes() for path in sorted(folder.iterdir())]
         people = {message.address: message.customer for message in Message.objects.select_related("customer")}
         links = set(Link.objects.values_list("pk", flat=True))

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.policy import default
+from functools import cache
 from pathlib import Path
 
 from omnicrm import embedded
@@ -47,19 +48,15 @@ def standing_by(
 
     They send `few` a round, and in a full run `many` once more.
     """
-    try:
-        interpreter = _environment()
-    except (OSError, subprocess.SubprocessError) as error:
-        why = f"its packages cannot be installed here ({type(error).__name__})"
+    interpreter, why = environment()
+    if why:
         yield [Contestant(peer.name, None, skipped=why) for peer in PEERS]
         return
-    template = database.home() / "mail.json"
-    template.write_text(json.dumps(_template(mail, name)))
-    command = [interpreter, "-m", "bench.peers"]
+    template = write_template(mail, name)
     with ExitStack() as stack:
         found = []
         for peer in PEERS:
-            own_command = [*command, peer.module, str(template)]
+            own_command = [interpreter, "-m", "bench.peers", peer.module, str(template)]
             run = stack.enter_context(_queued(peer, own_command, port, few))
             found.append(Contestant(peer.name, run))
             if options.full:
@@ -89,21 +86,33 @@ def _queued(peer: Peer, command: list[str], port: int, mails: int) -> Iterator[C
         yield send
 
 
-def _template(mail: bytes, name: str) -> dict[str, str]:
-    """One of our mails as a Django template: the person's name, and a token in each tracked link."""
+def write_template(mail: bytes, name: str) -> Path:
+    """One of our mails as a template: the person's name, and a token in each tracked link; the file."""
     parsed = message_from_bytes(mail, policy=default)
     html, text = parsed.get_body(("html",)), parsed.get_body(("plain",))
     assert html is not None
     assert text is not None
     sources = {"subject": str(parsed["Subject"]), "html": html.get_content(), "text": text.get_content()}
-    return {
+    template = {
         part: _OUR_LINK.sub(r"/\1/{{ token }}", source.replace(name, "{{ first_name }}"))
         for part, source in sources.items()
-    } | {"sender": str(parsed["From"])}
+    }
+    path = database.home() / "mail.json"
+    path.write_text(json.dumps(template | {"sender": str(parsed["From"])}))
+    return path
 
 
-def _environment() -> str:
-    """The interpreter of the peers' throw-away environment, made and filled on first use."""
+@cache
+def environment() -> tuple[str, str]:
+    """The interpreter of the peers' throw-away environment, or why there is none."""
+    try:
+        return _installed(), ""
+    except (OSError, subprocess.SubprocessError) as error:
+        return "", f"its packages cannot be installed here ({type(error).__name__})"
+
+
+def _installed() -> str:
+    """Made and filled on first use, and whenever what it holds is to be another."""
     folder = database.home() / "peers"
     interpreter = folder / "bin" / "python"
     done = folder / "installed.txt"

@@ -5,17 +5,19 @@ from uuid import uuid4
 
 import django
 
-from .processes import serve
+from .processes import resident_bytes, serve
 
 
 def send_all() -> dict[str, Any]:
-    """Send what is due; how many messages this process claimed."""
+    """Send what is due; how many messages this process claimed, and its memory after each batch."""
     from campaigns import dispatch
 
     owner, claimed = uuid4(), 0
+    memory: list[tuple[int, int]] = []
     while batch := dispatch.dispatch_batch(owner=owner):
         claimed += batch
-    return {"claimed": claimed}
+        memory.append((claimed, resident_bytes()))
+    return {"claimed": claimed, "memory": memory}
 
 
 if __name__ == "__main__":

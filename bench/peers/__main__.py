@@ -1,4 +1,4 @@
-"""`python -m bench.peers <peer> <template> queue <mails>`, or `… send` what is queued when told to go."""
+"""`python -m bench.peers <peer> <template> queue <mails>`; `… send` and `… write <mails>` wait to be told."""
 
 import importlib
 import json
@@ -14,10 +14,11 @@ from django.conf import settings
 from bench.processes import serve
 
 PEERS: dict[str, dict[str, Any]] = {
+    "jinja": {},
     "post_office": {
         "INSTALLED_APPS": ["django.contrib.contenttypes", "post_office"],
         "EMAIL_BACKEND": "post_office.EmailBackend",
-        "POST_OFFICE": json.loads(os.environ["PEER_SETTINGS"]),
+        "POST_OFFICE": json.loads(os.environ.get("PEER_SETTINGS", "{}")),
     },
     "mailer": {
         "INSTALLED_APPS": ["django.contrib.contenttypes", "mailer"],
@@ -33,9 +34,9 @@ def configure(peer: str) -> None:
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.postgresql",
-                "HOST": os.environ["PEER_HOST"],
+                "HOST": os.environ.get("PEER_HOST"),
                 "USER": "postgres",
-                "NAME": os.environ["PEER_DATABASE"],
+                "NAME": os.environ.get("PEER_DATABASE"),
                 "CONN_MAX_AGE": None,
             }
         },
@@ -43,7 +44,7 @@ def configure(peer: str) -> None:
         USE_TZ=True,
         SECRET_KEY="bench",
         EMAIL_HOST="127.0.0.1",
-        EMAIL_PORT=int(os.environ["PEER_PORT"]),
+        EMAIL_PORT=int(os.environ.get("PEER_PORT", "25")),
         LOGGING={
             "version": 1,
             "handlers": {"nowhere": {"class": "logging.NullHandler"}},
@@ -59,8 +60,11 @@ def main() -> None:
     peer, template, task, *count = sys.argv[1:]
     configure(peer)
     module = importlib.import_module(f"bench.peers.{peer}")
+    source = json.loads(Path(template).read_text())
     if task == "queue":
-        module.queue(json.loads(Path(template).read_text()), int(count[0]))
+        module.queue(source, int(count[0]))
+    elif task == "write":
+        serve(lambda: module.write(source, int(count[0])))
     else:
         module.refill()
         serve(module.send)
