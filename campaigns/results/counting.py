@@ -19,8 +19,9 @@ from .people import unsubscribe_events
 # Uses the index of message_once, which begins with the campaign; so do the next two.
 _COUNTS = """
 SELECT channel, status, reason, count(*), min(due_at) FILTER (WHERE status = 'planned' AND due_at > now()),
-       count(*) FILTER (WHERE status IN ('leased', 'sending') OR status = 'planned' AND due_at <= now())
-FROM campaigns_message WHERE campaign_id = %(campaign)s GROUP BY channel, status, reason
+       count(*) FILTER (WHERE status IN ('leased', 'sending') OR status = 'planned' AND due_at <= now()),
+       COALESCE(sum(parts), 0), currency, COALESCE(sum(cost_micros), 0)::bigint
+FROM campaigns_message WHERE campaign_id = %(campaign)s GROUP BY channel, status, reason, currency
 """
 
 _PEOPLE = """
@@ -97,17 +98,26 @@ def _count_messages(results: Results) -> None:
     params = {"campaign": results.campaign.pk}
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, params)
-        for channel, status, reason, count, due, due_now in cursor.fetchall():
+        for channel, status, reason, count, due, due_now, parts, currency, micros in cursor.fetchall():
             figures = by_channel.setdefault(channel, ChannelFigures(channel))
             figures.groups[GROUP_OF[status]] += count
             if status == Message.Status.SUPPRESSED:
-                figures.reasons[reason] = count
+                _add(figures.reasons, reason, count)
+            elif status in (Message.Status.BOUNCED, Message.Status.FAILED):
+                _add(figures.lost_reasons, reason, count)
+            figures.parts += parts
+            if currency:
+                _add(figures.cost, currency, micros)
             results.due_now += due_now
             if due and (results.next_due is None or due < results.next_due):
                 results.next_due = due
         cursor.execute(_PEOPLE, params)
         results.people, results.people_reached = cursor.fetchone()
     results.channels = [by_channel[channel] for channel in sorted(by_channel)]
+
+
+def _add(sums: dict[str, int], key: str, more: int) -> None:
+    sums[key] = sums.get(key, 0) + more
 
 
 def _count_clicks(results: Results) -> None:

@@ -9,7 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from core.templatetags.ui import money
+from core.templatetags.ui import money, money_micros
 from customers.models import Channel
 
 from ..models import Campaign, Message
@@ -33,6 +33,7 @@ LABELS: dict[str, str | Promise] = {
     "unknown": pgettext_lazy("message", "Unknown"),
     "waiting": pgettext_lazy("message", "Waiting"),
     "held": pgettext_lazy("message", "Held back"),
+    "lost": _("Came back or failed"),
     "clicked": _("Clicked"),
     "ordered": _("Ordered"),
     "unsubscribed": _("Unsubscribed"),
@@ -76,6 +77,9 @@ class ChannelFigures:
     channel: str
     groups: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GROUPS, 0))
     reasons: dict[str, int] = field(default_factory=dict)  # Of what was held back.
+    lost_reasons: dict[str, int] = field(default_factory=dict)  # Of what came back or failed.
+    parts: int = 0  # Text messages the provider sent for ours, as far as it told.
+    cost: dict[str, int] = field(default_factory=dict)  # Currency to millionths of a unit.
     clickers: int = 0
     orders: int = 0
 
@@ -90,9 +94,21 @@ class ChannelFigures:
     @property
     def held(self) -> list[Share]:
         """The held back by reason, most frequent first."""
-        whole = self.groups["held"]
-        rows = [Share(key, Message.Reason(key).label, n, whole) for key, n in self.reasons.items()]
-        return sorted(rows, key=lambda row: (-row.count, row.key))
+        return _by_reason(self.reasons, self.groups["held"])
+
+    @property
+    def lost(self) -> list[Share]:
+        """What came back or failed, by reason, most frequent first."""
+        return _by_reason(self.lost_reasons, self.lost_count)
+
+    @property
+    def lost_count(self) -> int:
+        return self.groups["bounced"] + self.groups["failed"]
+
+    @property
+    def cost_text(self) -> str:
+        """What it cost, each currency for itself; empty while nothing is known."""
+        return ", ".join(money_micros(micros, currency) for currency, micros in sorted(self.cost.items()))
 
     @property
     def arrived(self) -> int:
@@ -102,6 +118,12 @@ class ChannelFigures:
     @property
     def click_rate(self) -> float | None:
         return self.clickers / self.arrived if self.arrived else None
+
+
+def _by_reason(reasons: dict[str, int], whole: int) -> list[Share]:
+    labels = dict(Message.Reason.choices) | {"": _("No reason was given")}
+    rows = [Share(key, labels.get(key, key), count, whole) for key, count in reasons.items()]
+    return sorted(rows, key=lambda row: (-row.count, row.key))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .figures import GROUPS
 
 
 def behind(campaign: Campaign, *, group: str = "", channel: str = "", reason: str = "") -> MessageQuerySet:
-    """The messages behind a figure: a group of GROUPS, or clicked, unsubscribed, ordered; '' is all."""
+    """The messages behind a figure: a group of GROUPS, or lost, clicked, unsubscribed, ordered; '' is all."""
     messages: MessageQuerySet = Message.objects.filter(campaign=campaign)
     if channel:
         messages = messages.filter(channel=channel)
@@ -18,6 +18,8 @@ def behind(campaign: Campaign, *, group: str = "", channel: str = "", reason: st
         messages = messages.filter(reason=reason)
     if group in GROUPS:
         messages = messages.filter(status__in=GROUPS[group])
+    elif group == "lost":
+        messages = messages.filter(status__in=GROUPS["bounced"] + GROUPS["failed"])
     elif group == "clicked":
         clicks = Click.objects.filter(link__campaign=campaign, is_machine=False)
         messages = messages.filter(pk__in=clicks.values("message"))

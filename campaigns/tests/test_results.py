@@ -238,3 +238,22 @@ def test_the_hours_of_sending_have_no_gaps():
     assert speed["unit_name"] == "minute"
     assert speed["series"][0]["values"] == [1, 0, 0, 1]
     assert len(speed["labels"]) == 4
+
+
+def test_what_came_back_is_told_by_reason_and_texts_by_their_cost():
+    for number in range(4):
+        make_customer(phone=f"+39333000000{number}", consents=("sms",))
+    campaign = launch(make_campaign(channels=("sms",)))
+    first, second, third, fourth = campaign.messages.order_by("pk").values_list("pk", flat=True)
+    change = campaign.messages.filter
+    change(pk=first).update(status="bounced", reason="bad_address", parts=1, cost_micros=0, currency="EUR")
+    change(pk=second).update(status="failed", reason="spam")
+    change(pk=third).update(status="failed", reason="")
+    change(pk=fourth).update(status="delivered", parts=2, cost_micros=75_500, currency="EUR")
+
+    [texts] = results.count_results(campaign).channels
+
+    assert {(row.key, row.count) for row in texts.lost} == {("bad_address", 1), ("spam", 1), ("", 1)}
+    assert (texts.lost_count, texts.parts, texts.cost) == (3, 3, {"EUR": 75_500})
+    assert results.behind(campaign, group="lost", reason="spam").get().pk == second
+    assert results.results_of(campaign).channels == [texts]

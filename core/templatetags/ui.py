@@ -133,6 +133,16 @@ def money_whole(minor: int | None, currency: str) -> str:
 
 
 @register.filter
+def money_micros(micros: int | None, currency: str) -> str:
+    """Show an amount in millionths of a unit: 7500 USD is $0.0075; from one unit on, as money is shown."""
+    if micros is None or micros == "" or not currency:
+        return NOTHING
+    amount = Decimal(micros) / 1_000_000
+    is_small = amount != 0 and abs(amount) < 1
+    return format_currency(amount, currency, locale=_locale(), decimal_quantization=not is_small)
+
+
+@register.filter
 def ago(moment: datetime | None) -> str:
     """Say how long ago, shortly; after a week the date says more."""
     if moment is None:

@@ -95,6 +95,22 @@ def test_whole_money_leaves_the_cents_out(language, shown):
         assert ui.money_whole(123_460, "EUR") == shown
 
 
+@pytest.mark.parametrize(
+    ("language", "micros", "currency", "shown"),
+    [
+        ("en", 7_500, "USD", "$0.0075"),
+        ("en", 75_500_000, "USD", "$75.50"),
+        ("en", 0, "USD", "$0.00"),
+        ("it", 7_500, "USD", "0,0075 USD"),
+        ("en", None, "USD", "–"),
+        ("en", 5, "", "–"),
+    ],
+)
+def test_a_price_far_below_a_cent_keeps_its_figures(language, micros, currency, shown):
+    with translation.override(language):
+        assert ui.money_micros(micros, currency).replace("\xa0", " ") == shown
+
+
 @pytest.mark.parametrize(("language", "shown"), [("en", "12,480"), ("it", "12.480")])
 def test_numbers_are_grouped(language, shown):
     with translation.override(language):
