@@ -1,4 +1,4 @@
-"""`python -m faults [F1 F6 …] [--seed N] [--short]`: break things, print what held, end with 1 if not all did."""
+"""`python -m faults [F1 …] [--seed N] [--short]`: break things, say what held, end with 1 if not all did."""
 
 import argparse
 import os

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 _MESSAGE_ID = re.compile(rb"^Message-ID: <([^>]*)>", re.I | re.M)
 
@@ -42,7 +43,7 @@ class MailServer:
     def longest_silence(self) -> float:
         """Seconds between two copies, at most."""
         times = [copy.at for copy in self.copies]
-        return max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0)
+        return max((after - before for before, after in pairwise(times)), default=0.0)
 
     def _serve(self, started: threading.Event) -> None:
         loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""Services that go away: PostgreSQL, the broker, twice the usual schedulers, a consent withdrawn meanwhile."""
+"""Services that go away, schedulers that are there twice, a consent that is withdrawn meanwhile."""
 
 import random
 import threading

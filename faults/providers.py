@@ -13,7 +13,7 @@ from .report import Report, Scale
 
 
 def f10_failing(scale: Scale) -> Report:
-    """The text-message provider fails all the time: its breaker opens, mail keeps its rate, all arrive later."""
+    """The text-message provider fails: its breaker opens, mail keeps its rate, the texts arrive later."""
     report, mails, texts = Report(), scale.pick(400, 6_000), scale.pick(200, 2_000)
     house.make_crowd(max(mails, texts), ("email", "sms"))
     alone = [_mail_rate(mails)]
