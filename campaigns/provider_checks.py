@@ -7,6 +7,7 @@ from anymail.exceptions import AnymailError
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
 
 from .channels import esp
 
@@ -14,43 +15,40 @@ SMS_PROVIDERS = ("sandbox", "twilio")
 
 
 @register()
-def check_email_provider(**_: Any) -> list[CheckMessage]:
-    """Whether EMAIL_PROVIDER is known and has its credentials, and its reports can be told from forged ones."""
+def check_email_provider(**options: Any) -> list[CheckMessage]:
+    """Whether EMAIL_PROVIDER is known and has its credentials, and its reports can be told from forgeries."""
     name = settings.EMAIL_PROVIDER
     if name == "smtp":
         return []
     if not _is_known(name):
         known = ", ".join(["smtp", *sorted(esp.webhooks())])
-        return [Error(f"EMAIL_PROVIDER={name} is not a provider we know: {known}.", id="campaigns.E001")]
+        text = _("EMAIL_PROVIDER={name} is not a provider we know: {known}.")
+        return [Error(text.format(name=name, known=known), id="campaigns.E001")]
     try:
         esp.backend(name)
     except (AnymailError, ImproperlyConfigured, ImportError) as error:
-        return [
-            Error(
-                f"Mail cannot be sent through {name}: {_one_line(error)}",
-                hint="Its settings are read from environment variables called ANYMAIL_…; see docs/providers.md.",
-                id="campaigns.E002",
-            )
-        ]
+        text = _("Mail cannot be sent through {name}: {reason}")
+        hint = _("Its settings are environment variables called ANYMAIL_…; see docs/providers.md.")
+        return [Error(text.format(name=name, reason=_one_line(error)), hint=hint, id="campaigns.E002")]
     return [*_check_email_reports(name), *_check_public_url(name)]
 
 
 @register()
-def check_sms_provider(**_: Any) -> list[CheckMessage]:
+def check_sms_provider(**options: Any) -> list[CheckMessage]:
     """Whether SMS_PROVIDER is known and has its credentials."""
     name = settings.SMS_PROVIDER
     if name not in SMS_PROVIDERS:
         known = ", ".join(SMS_PROVIDERS)
-        return [Error(f"SMS_PROVIDER={name} is not a provider we know: {known}.", id="campaigns.E004")]
+        text = _("SMS_PROVIDER={name} is not a provider we know: {known}.")
+        return [Error(text.format(name=name, known=known), id="campaigns.E004")]
     if name == "sandbox":
         return []
     missing = [key for key in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN") if not getattr(settings, key)]
     if bool(settings.TWILIO_API_KEY) != bool(settings.TWILIO_API_SECRET):
         missing.append("TWILIO_API_SECRET" if settings.TWILIO_API_KEY else "TWILIO_API_KEY")
     if missing:
-        return [
-            Error(f"Texts cannot be sent through Twilio without {', '.join(missing)}.", id="campaigns.E005")
-        ]
+        text = _("Texts cannot be sent through Twilio without {names}.")
+        return [Error(text.format(names=", ".join(missing)), id="campaigns.E005")]
     return _check_public_url(name)
 
 
@@ -63,23 +61,15 @@ def _is_known(name: str) -> bool:
 def _check_email_reports(name: str) -> list[CheckMessage]:
     if name not in esp.webhooks() or esp.is_guarded(name):
         return []
-    return [
-        Error(
-            f"Anybody could send us reports in the name of {name}, so none is taken.",
-            hint="Set the key it signs with, or ANYMAIL_WEBHOOK_SECRET=user:password; see docs/providers.md.",
-            id="campaigns.E003",
-        )
-    ]
+    text = _("Anybody could send us reports in the name of {name}, so none is taken.")
+    hint = _("Set the key it signs with, or ANYMAIL_WEBHOOK_SECRET=user:password; see docs/providers.md.")
+    return [Error(text.format(name=name), hint=hint, id="campaigns.E003")]
 
 
 def _check_public_url(name: str) -> list[CheckMessage]:
     if any(host in settings.PUBLIC_URL for host in ("//localhost", "//127.0.0.1")):
-        return [
-            Warning(
-                f"{name} cannot report to PUBLIC_URL={settings.PUBLIC_URL}: it leads to this machine only.",
-                id="campaigns.W001",
-            )
-        ]
+        text = _("{name} cannot report to PUBLIC_URL={url}: it leads to this machine only.")
+        return [Warning(text.format(name=name, url=settings.PUBLIC_URL), id="campaigns.W001")]
     return []
 
 

@@ -204,13 +204,15 @@ def health() -> Health:
     )
 
 
-def last_words() -> dict[str, datetime]:
-    """When each provider last told us something. Uses report_received."""
-    rows = ProviderReport.objects.values_list("provider").annotate(Max("received_at"))
-    return dict(rows)
-
-
 def dead_by_problem() -> list[dict[str, Any]]:
-    """The dead by provider and problem: how many, since when, the last error."""
-    rows = ProviderReport.objects.exclude(dead_at=None).values("provider", "problem", "kind")
-    return list(rows.annotate(count=Count("pk"), last=Max("dead_at"), error=Max("error")).order_by("-last"))
+    """The given up by provider and problem: how many, since when, the last error. Uses report_dead."""
+    dead = ProviderReport.objects.exclude(dead_at=None).values("provider", "problem")
+    groups = dead.annotate(count=Count("pk"), last=Max("dead_at"), last_error=Max("error")).order_by("-last")
+    return [
+        {
+            **group,
+            "problem_label": Problem(group["problem"]).label,
+            "may_be_tried": group["problem"] != Problem.UNREADABLE,
+        }
+        for group in groups
+    ]

@@ -5,6 +5,7 @@ from . import (
     views_actions,
     views_brands,
     views_content,
+    views_providers,
     views_public,
     views_webhooks,
     views_wizard,
@@ -51,4 +52,6 @@ urlpatterns = [
     path("brands/new/", views_brands.brand_new, name="brand_new"),
     path("brands/<int:pk>/", views_brands.brand_edit, name="brand_edit"),
     path("brands/<int:pk>/logo", views_brands.brand_logo, name="brand_logo"),
+    path("providers/", views_providers.provider_list, name="providers"),
+    path("providers/replay/", views_providers.reports_replay, name="reports_replay"),
 ]

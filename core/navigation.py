@@ -50,6 +50,7 @@ SECTIONS = (
                 "customers.import_customer",
                 also=("customers:import", "orders:import"),
             ),
+            Item(_("Providers"), "plug-connected", "campaigns:providers", "campaigns.view_providerreport"),
             Item(_("Team"), "user-cog", "core:team", "core.change_user"),
             Item(_("History"), "history", "core:history", "core.view_history"),
         ),

@@ -51,6 +51,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         | {
             "campaigns.approve_campaign",
             "campaigns.change_brand",
+            "campaigns.change_providerreport",
+            "campaigns.view_providerreport",
             "core.view_history",
             "customers.export_customer",
         }
