@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ from psycopg import sql
 from omnicrm import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATABASE = "fault"
+DATABASE, TEMPLATE = "fault", "migrated"
 LEASE = 3  # Seconds: what a dead worker held is found that soon.
 
 CROWD = """
@@ -61,24 +62,35 @@ def prepare(var: Path, *, safe: bool) -> None:
 
 
 def fresh_database() -> None:
-    """An empty, migrated database under the name every process uses."""
-    from django.core.management import call_command
+    """An empty, migrated database under the name every process uses, copied from one kept for that."""
     from django.db import connection
 
     connection.close()
     with _server() as server:
-        template = server.execute("SELECT 1 FROM pg_database WHERE datname = 'migrated'").fetchone()
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
-        if template:
-            server.execute(f"CREATE DATABASE {DATABASE} TEMPLATE migrated")
-        else:
-            server.execute(f"CREATE DATABASE {DATABASE}")
-    call_command("migrate", verbosity=0)  # Whatever is newer than the template.
-    connection.close()
-    if not template:
-        with _server() as server:
-            server.execute(f"CREATE DATABASE migrated TEMPLATE {DATABASE}")
+    _migrate_template()
+    with _server() as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE]
+        )
+        server.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
+    connection.settings_dict["NAME"] = DATABASE
     broker().flushall()
+
+
+@cache
+def _migrate_template() -> None:
+    """Bring the template up to date; once per run."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    with _server() as server:
+        found = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone()
+        if not found:
+            server.execute(f"CREATE DATABASE {TEMPLATE}")
+    connection.settings_dict["NAME"] = TEMPLATE
+    call_command("migrate", verbosity=0)
+    connection.close()
 
 
 def broker():
