@@ -25,6 +25,7 @@ class Outcome:
 class Provider(Protocol):
     """A connection to whoever carries the messages; entered once per batch."""
 
+    reports: bool  # Whether it tells later what became of a message.
     name: str  # What its breaker and its pace are kept under, and messages say who carried them.
 
     def __enter__(self) -> Self: ...

@@ -31,6 +31,7 @@ class SmtpProvider:
     """Our own pipelined connections to the server of EMAIL_URL, kept open for a batch."""
 
     name = "smtp"
+    reports = False
 
     def __init__(self) -> None:
         server = Server(
@@ -110,6 +111,7 @@ class BackendProvider:
     """Any other e-mail backend of Django, one mail at a time."""
 
     name = "backend"
+    reports = False
 
     def __init__(self) -> None:
         self._connection: Any = get_connection()

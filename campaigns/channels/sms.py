@@ -40,6 +40,7 @@ class SandboxProvider:
     """A text-message provider inside the house. It keys what it takes by our message id, as real ones do."""
 
     name = "sandbox"
+    reports = True
 
     def __enter__(self) -> Self:
         return self

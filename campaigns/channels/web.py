@@ -36,6 +36,7 @@ class WebProvider(ABC):
     """
 
     name: str
+    reports = True
 
     def __enter__(self) -> Self:
         self._crew = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=self.name)
