@@ -48,7 +48,7 @@ WITH due AS (
         WHERE campaign_id = campaign.id AND channel = %(channel)s AND status = 'planned' AND due_at <= now()
         ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS message
-    WHERE campaign.status = 'sending'
+    WHERE campaign.status = 'sending' AND (SELECT sends_are_on(%(channel)s))
     ORDER BY message.due_at, message.id LIMIT %(limit)s
 )
 UPDATE campaigns_message AS message SET status = 'leased', owner = %(owner)s, reason = '',
@@ -89,7 +89,7 @@ WITH mine AS (
 people AS (SELECT DISTINCT customer_id AS id FROM mine),
 contact AS ({contacts}),
 candidate AS (
-    SELECT mine.id, contact.address, contact.consent, contact.suppression,
+    SELECT mine.id, mine.channel, contact.address, contact.consent, contact.suppression,
            LEAST(campaign.expires_at, mine.expires_at) AS expires_at,
            campaign.status AS campaign_status, campaign.revision, {due_at} AS due_at,
            customer.first_name, customer.last_name, customer.city, customer.traits, customer.home_store_id
@@ -102,7 +102,9 @@ candidate AS (
 judged AS (
     SELECT candidate.*,
         CASE campaign_status WHEN 'cancelled' THEN 'cancelled' ELSE {reason} END AS verdict,
-        campaign_status = 'sending' AND due_at <= now() AS may_go,
+        campaign_status = 'sending' AND due_at <= now() AND NOT EXISTS (
+            SELECT 1 FROM campaigns_switch
+            WHERE name IN ('sends', 'sends:' || candidate.channel) AND NOT is_on) AS may_go,
         store.name AS store_name, store.city AS store_city
     FROM candidate LEFT JOIN inventory_store AS store ON store.id = candidate.home_store_id
 )
@@ -221,7 +223,7 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
         ready = _within_pace(owner, provider, claimed)
         done: list[Outcome] = []
         try:
-            for window in _windows(ready):
+            for window in _windows(ready, _window_size(channel, provider)):
                 if should_stop() or time.monotonic() > deadline:  # The leases may end before their turn.
                     release(owner, window)
                     continue
@@ -239,7 +241,9 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
 
 
 def claim(owner: UUID, channel: str, limit: int) -> list[Claimed]:
-    """Lease up to `limit` due messages of a channel, of running campaigns."""
+    """Lease up to `limit` due messages of a channel, of running campaigns; none while sending is off."""
+    if not settings.SENDS:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             _CLAIM,
@@ -417,11 +421,17 @@ def _safe_until() -> float:
     return time.monotonic() + settings.MESSAGE_LEASE_SECONDS / 2
 
 
-def _windows(claimed: list[Claimed]) -> Iterator[list[int]]:
+def _window_size(channel: str, provider: Provider) -> int:
+    """How many messages may be in doubt at once: one where doubt parks them and no report ever comes."""
+    parks_for_good = channel in settings.PARK_WHEN_IN_DOUBT and not provider.reports
+    return 1 if parks_for_good else WINDOW
+
+
+def _windows(claimed: list[Claimed], size: int = WINDOW) -> Iterator[list[int]]:
     """Ids in the portions they are sent in; whoever stopped a worker before travels alone, and last."""
     company = [one.id for one in claimed if not one.crashes]
-    for start in range(0, len(company), WINDOW):
-        yield company[start : start + WINDOW]
+    for start in range(0, len(company), size):
+        yield company[start : start + size]
     for one in claimed:
         if one.crashes:
             yield [one.id]

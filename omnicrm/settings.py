@@ -123,7 +123,9 @@ MEDIA_ROOT = VAR_DIR / "media"  # Uploaded files are read by the workers, never 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", default=512 * 1024 * 1024)
-SEGMENT_TIMEOUT_MS = env.int("SEGMENT_TIMEOUT_MS", default=15_000)
+SEGMENT_TIMEOUT_MS = env.int("SEGMENT_TIMEOUT_MS", default=15_000)  # Counting by a worker.
+SEGMENT_WEB_TIMEOUT_MS = env.int("SEGMENT_WEB_TIMEOUT_MS", default=5_000)  # While somebody waits for it.
+SEGMENT_REFRESH_MINUTES = env.int("SEGMENT_REFRESH_MINUTES", default=60)
 
 # --- background work: PostgreSQL is the queue, Celery the doorbell --------------------------------
 
@@ -137,6 +139,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout"
 CELERY_TASK_PUBLISH_RETRY = False  # A lost ring is harmless; a request that waits for one is not.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = SCHEDULE
+CELERY_TASK_ROUTES = {"segments.*": {"queue": "segments"}}  # A slow count never delays what is to be sent.
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- sending ------------------------------------------------------------------------------------
@@ -167,6 +170,8 @@ TWILIO_API_SECRET = env("TWILIO_API_SECRET", default="")
 TWILIO_MESSAGING_SERVICE_SID = env("TWILIO_MESSAGING_SERVICE_SID", default="")
 SMS_SANDBOX_MODE = env("SMS_SANDBOX_MODE", default="")  # fail, bounce or delay: for every number.
 EMAIL_CONNECTIONS = env.int("EMAIL_CONNECTIONS", default=4)  # Of one worker, to the mail server.
+# For copies of a whole cluster's files, which cannot be told from the original: whatever the database says.
+SENDS = env.bool("SENDS", default=True)
 MESSAGE_LEASE_SECONDS = env.int("MESSAGE_LEASE_SECONDS", default=60)
 # Channels whose messages wait for a report, not for a second try, when a worker died while sending them.
 PARK_WHEN_IN_DOUBT = env.list("PARK_WHEN_IN_DOUBT", default=["sms"])

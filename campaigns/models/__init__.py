@@ -3,6 +3,7 @@
 from .brands import Brand, Sender
 from .campaigns import Campaign, CampaignQuerySet, Content
 from .messages import Message, MessageQuerySet
+from .operations import Repair, Switch
 from .providers import Breaker, Pace, ProviderReport, SandboxText
 from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
 from .tracking import Click, Conversion, Link, Tally
@@ -25,7 +26,9 @@ __all__ = [
     "OccurrenceQuerySet",
     "Pace",
     "ProviderReport",
+    "Repair",
     "SandboxText",
     "Sender",
+    "Switch",
     "Tally",
 ]

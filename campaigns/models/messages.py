@@ -64,6 +64,7 @@ class Message(models.Model):
         RENDERING = "rendering", _("The text could not be written for this person")
         NO_ANSWER = "no_answer", _("The provider's answer never arrived")
         POISON = "poison", _("It stopped the program that was sending it, three times")
+        PARKED = "parked", _("Set aside by an operator")
 
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="messages", db_index=False)
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="messages", db_index=False)
@@ -134,6 +135,12 @@ class Message(models.Model):
             models.Index(fields=["customer", "-planned_at"], name="message_of_customer"),
             # Provider reports.
             models.Index(fields=["provider_ref"], name="message_by_ref", condition=~Q(provider_ref="")),
+            # What went wrong, for those who mend it: few rows of any campaign.
+            models.Index(
+                fields=["campaign", "channel", "status", "reason"],
+                name="message_troubled",
+                condition=Q(status__in=["failed", "unknown"]),
+            ),
             # Whose price is still to be asked for.
             models.Index(
                 fields=["sent_at"],
