@@ -7,11 +7,21 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from .models import Consent, ConsentState, Customer, CustomerQuerySet, Purpose
+from .search import search
 
 COUNT_LIMIT = 10_000
+COUNT_LIMIT_OF_COMMON = 200  # Each of them is found by walking past others.
 
 
-def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> CustomerQuerySet:
+@dataclass(frozen=True)
+class Narrowed:
+    """The customers that match the filters of a list; `is_common` as in customers.search."""
+
+    customers: CustomerQuerySet
+    is_common: bool = False
+
+
+def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> Narrowed:
     """The customers that match the filters of CustomerFilterForm."""
     customers = customers.filter(
         **{name: chosen[name] for name in ("country", "language", "status") if name in chosen}
@@ -29,14 +39,15 @@ def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> CustomerQue
             )
         )
         customers = customers.filter(granted if answer == "yes" else ~granted)
-    if "q" in chosen:
-        customers = customers.matching(chosen["q"])
-    return customers
+    if "q" not in chosen:
+        return Narrowed(customers)
+    found = search(customers, chosen["q"])
+    return Narrowed(found.customers, found.is_common)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many customers a list has. Beyond COUNT_LIMIT nobody counts: `is_about` is the planner's belief
+    """How many customers a list has. Beyond its limit nobody counts: `is_about` is the planner's belief
     about all of them, `is_more` says only that there are more than `total`."""
 
     total: int
@@ -51,17 +62,19 @@ SELECT (SELECT count(*) FROM ({few}) AS few),
 """
 
 
-def size_of(customers: CustomerQuerySet, *, is_everybody: bool) -> Size:
-    """Count up to COUNT_LIMIT; beyond it estimate, when the list is everybody. One query."""
-    few, params = customers.order_by().values("pk")[: COUNT_LIMIT + 1].query.sql_with_params()
+def size_of(found: Narrowed, *, is_everybody: bool) -> Size:
+    """Count up to the limit; beyond it estimate, when the list is everybody. One query."""
+    limit = COUNT_LIMIT_OF_COMMON if found.is_common else COUNT_LIMIT
+    query = found.customers.order_by().values("pk")[: limit + 1].query
+    few, params = query.get_compiler(connection=connection, elide_empty=False).as_sql()
     with connection.cursor() as cursor:
         cursor.execute(_SIZE.format(few=few), [*params, Customer._meta.db_table])
         counted, estimate = cursor.fetchone()
-    if counted <= COUNT_LIMIT:
+    if counted <= limit:
         return Size(counted)
     if is_everybody:
-        return Size(max(rounded(estimate), COUNT_LIMIT), is_about=True)
-    return Size(COUNT_LIMIT, is_more=True)
+        return Size(max(rounded(estimate), limit), is_about=True)
+    return Size(limit, is_more=True)
 
 
 def rounded(total: int) -> int:

@@ -50,18 +50,10 @@ class CustomerQuerySet(models.QuerySet["Customer"]):
         return self.filter(status__in=[Customer.Status.ANONYMOUS, Customer.Status.KNOWN])
 
     def matching(self, words: str) -> "CustomerQuerySet":
-        """Everybody with each of these words somewhere in the name or in an identifier.
+        """Everybody with each of these words somewhere in the name or in an identifier; asks once."""
+        from .search import search  # It needs the models of this file.
 
-        Uses customer_name_trigram and identifier_trigram: the name is the expression the index keeps.
-        """
-        found = self
-        for word in words.upper().split()[:5]:
-            by_name = Customer.objects.annotate(name_upper=NAME_UPPER).filter(name_upper__contains=word)
-            by_identifier = Identifier.objects.annotate(value_upper=Upper("value")).filter(
-                value_upper__contains=word
-            )
-            found = found.filter(pk__in=by_name.values("pk").union(by_identifier.values("customer_id")))
-        return found
+        return search(self, words).customers
 
     def identified_by(self, value: str) -> "CustomerQuerySet":
         """Whoever this whole e-mail address, phone number, customer number or card points at."""

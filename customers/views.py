@@ -18,7 +18,7 @@ from core.policy import requires
 from . import contact, exports, services, timeline
 from .forms import ConsentForm, CustomerFilterForm, CustomerForm
 from .keyset import page_of
-from .listing import narrowed, size_of
+from .listing import Narrowed, narrowed, size_of
 from .models import ConsentEvent, ConsentState, Customer, CustomerQuerySet
 from .page import consent_context, consent_key, customer_context, visible_customer
 
@@ -31,8 +31,8 @@ def customer_list(request: StaffRequest) -> HttpResponse:
     """Who we know, latest first, narrowed by what stands in the address."""
     form = CustomerFilterForm(request.GET, user=request.user)
     chosen = form.chosen()
-    found = _listed(request, chosen)
-    page = page_of(found, request.GET.dict(), moment="created_at")
+    found = narrowed(_visible(request), chosen)
+    page = page_of(_with_row(found), request.GET.dict(), moment="created_at")
     exact = _exact(request, chosen) if "before" not in request.GET and "after" not in request.GET else []
     rows = exact + [customer for customer in page.rows if customer not in exact]
     is_everybody = not chosen and not request.user.is_store_bound
@@ -53,7 +53,7 @@ def customer_list(request: StaffRequest) -> HttpResponse:
 def customer_export(request: StaffRequest) -> HttpResponseBase:
     """The list as it is narrowed, as CSV."""
     chosen = CustomerFilterForm(request.GET, user=request.user).chosen()
-    customers = narrowed(_visible(request), chosen)
+    customers = narrowed(_visible(request), chosen).customers
     return exports.csv_response(f"customers-{localdate():%Y-%m-%d}.csv", exports.customer_rows(customers))
 
 
@@ -151,10 +151,9 @@ def _visible(request: StaffRequest) -> CustomerQuerySet:
     return Customer.objects.visible_to(request.user).current()
 
 
-def _listed(request: StaffRequest, chosen: dict[str, Any]) -> CustomerQuerySet:
-    """The rows of the list with all a row shows: three queries for any page."""
-    found = narrowed(_visible(request), chosen)
-    return found.select_related("home_store").prefetch_related("identifiers", "consents")
+def _with_row(found: Narrowed) -> CustomerQuerySet:
+    """With all a row of the list shows: three queries for any page."""
+    return found.customers.select_related("home_store").prefetch_related("identifiers", "consents")
 
 
 def _exact(request: StaffRequest, chosen: dict[str, Any]) -> list[Customer]:
@@ -163,7 +162,7 @@ def _exact(request: StaffRequest, chosen: dict[str, Any]) -> list[Customer]:
     if not words:
         return []
     others = {name: value for name, value in chosen.items() if name != "q"}
-    return list(_listed(request, others).identified_by(words)[:5])
+    return list(_with_row(narrowed(_visible(request), others)).identified_by(words)[:5])
 
 
 def _consent_card(

@@ -89,9 +89,8 @@ def _customers(user: User, query: str) -> Iterator[Found]:
     """Fewer than three letters are not looked up: no index helps there."""
     addresses = Identifier.objects.filter(customer=OuterRef("pk")).order_by("kind", "pk").values("value")[:1]
     customers = Customer.objects.visible_to(user).current().matching(query).select_related("home_store")
-    for customer in customers.annotate(address=Subquery(addresses)).order_by("last_name", "first_name", "pk")[
-        :SHOWN
-    ]:
+    newest = customers.annotate(address=Subquery(addresses)).order_by("-created_at", "-pk")
+    for customer in newest[:SHOWN]:
         yield Found(
             icon="user",
             label=str(customer),

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from core.tests.factories import make_user
-from customers import listing, services
+from customers import listing, search, services
 from customers.models import Consent, ConsentEvent, Customer, Identifier, Suppression
 from customers.tests.factories import make_customer, make_event
 from inventory.tests.factories import make_store
@@ -105,14 +106,56 @@ def test_odd_searches_find_nobody(manager: Client, words: str):
 
 
 def test_the_search_can_use_the_trigram_indexes():
-    with connection.cursor() as cursor:  # With few rows the planner would rather read them all.
-        cursor.execute("SET LOCAL enable_seqscan = off")
+    people = Customer.objects.bulk_create(Customer(first_name=f"Person {number}") for number in range(3000))
+    Identifier.objects.bulk_create(
+        Identifier(customer=person, kind="email", value=f"p{person.pk}@example.it") for person in people
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE customers_customer, customers_identifier")
+        cursor.execute("SET LOCAL enable_seqscan = off")  # So few rows could as well be read all.
         cursor.execute("SET LOCAL enable_indexscan = off")
+    with CaptureQueriesContext(connection) as queries:
+        list(Customer.objects.matching("moretti"))
 
-    plan = Customer.objects.matching("moretti").explain()
-
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {queries[0]['sql']}")
+        plan = str(cursor.fetchall())
     assert "customer_name_trigram" in plan
     assert "identifier_trigram" in plan
+
+
+@pytest.mark.parametrize("few", [0, 1, 3, 1000])
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("moretti", ["Dora", "Chiara", "Anna"]),
+        ("anna", ["Anna"]),
+        ("moretti anna", ["Anna"]),
+        ("moretti example.it", ["Dora", "Chiara"]),
+        ("555 0101", ["Chiara"]),
+        ("nobody", []),
+        ("moretti nobody", []),
+    ],
+)
+def test_a_search_finds_the_same_people_however_common_the_words(
+    manager: Client, monkeypatch: pytest.MonkeyPatch, words: str, names: list[str], few: int
+):
+    """With `few` at 0 every word is common, and people are met by walking through the list."""
+    monkeypatch.setattr(search, "FEW", few)
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    for number, (first, last, email) in enumerate(
+        [
+            ("Anna", "Moretti", "a@posta.example"),
+            ("Chiara", "Moretti", "moretti.c@example.it"),
+            ("Bruno", "Bianchi", "b@example.it"),
+            ("Dora", "Moretti", "dora.moretti@example.it"),
+        ]
+    ):
+        phone = "+393475550101" if first == "Chiara" else ""
+        created = start + timedelta(days=number)
+        make_customer(first_name=first, last_name=last, email=email, phone=phone, created_at=created)
+
+    assert names_on(manager.get(LIST, {"q": words})) == names
 
 
 def test_filters_live_in_the_address(manager: Client):
