@@ -169,6 +169,8 @@ class Results:
         """Read back what `as_json` wrote."""
         found = cls(campaign, as_of, **figures)
         found.channels = [ChannelFigures(**channel) for channel in figures["channels"]]
+        for channel in found.channels:  # The database keeps no order of keys; the page's columns have one.
+            channel.groups = {group: channel.groups[group] for group in GROUPS}
         found.links = [LinkFigures(**link) for link in figures["links"]]
         found.speed = [
             Left(datetime.fromisoformat(begins), channel, messages)

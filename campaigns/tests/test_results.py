@@ -256,4 +256,6 @@ def test_what_came_back_is_told_by_reason_and_texts_by_their_cost():
     assert {(row.key, row.count) for row in texts.lost} == {("bad_address", 1), ("spam", 1), ("", 1)}
     assert (texts.lost_count, texts.parts, texts.cost) == (3, 3, {"EUR": 75_500})
     assert results.behind(campaign, group="lost", reason="spam").get().pk == second
-    assert results.results_of(campaign).channels == [texts]
+    [kept] = results.results_of(campaign).channels
+    assert kept == texts
+    assert list(kept.groups) == list(results.GROUPS)  # The columns of the page.
