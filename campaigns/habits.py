@@ -59,30 +59,32 @@ ORDER BY act.customer_id, act.hour
 ON CONFLICT (customer_id, hour) DO UPDATE SET weight = campaigns_habit.weight + EXCLUDED.weight
 """
 
-# `best` of the people in `audience`, and `favourite`, the one hour of those it does not know.
+# `best` (id, hour) for everybody in `audience` (id). Habits are only ever joined as the table they are: its
+# index serves an audience of any size, however wrongly the planner guesses it.
 BEST_HOURS = """
-habit AS MATERIALIZED (
-    SELECT habit.customer_id, habit.hour, habit.weight * %(fade)s AS weight
-    FROM campaigns_habit AS habit JOIN audience ON audience.id = habit.customer_id
-    WHERE habit.hour = ANY(%(hours)s)
-),
 prior AS (
-    SELECT hour, (COALESCE(sum(habit.weight), 0) + %(calm)s / cardinality(%(hours)s))
-                 / (sum(sum(habit.weight)) OVER () + %(calm)s) AS share
-    FROM unnest(%(hours)s) AS allowed(hour) LEFT JOIN habit USING (hour) GROUP BY hour
+    SELECT hour, (COALESCE(seen.weight, 0) + %(calm)s / cardinality(%(hours)s))
+                 / (COALESCE(sum(seen.weight) OVER (), 0) + %(calm)s) AS share
+    FROM unnest(%(hours)s) AS allowed(hour)
+    LEFT JOIN (
+        SELECT habit.hour, %(fade)s * sum(habit.weight) AS weight
+        FROM audience JOIN campaigns_habit AS habit ON habit.customer_id = audience.id GROUP BY habit.hour
+    ) AS seen USING (hour)
 ),
 favourite AS (
-    SELECT hour, %(prior)s * COALESCE(share, 0) AS score FROM prior
-    ORDER BY share DESC NULLS LAST, abs(hour - %(default_hour)s), hour LIMIT 1
+    SELECT hour, %(prior)s * share AS score FROM prior
+    ORDER BY share DESC, abs(hour - %(default_hour)s), hour LIMIT 1
 ),
 own AS (
-    SELECT DISTINCT ON (customer_id) customer_id, hour, habit.weight + %(prior)s * prior.share AS score
-    FROM habit JOIN prior USING (hour)
-    ORDER BY customer_id, score DESC, abs(hour - %(default_hour)s), hour
+    SELECT audience.id, max(ARRAY[%(fade)s * habit.weight + %(prior)s * prior.share,
+                                  -abs(habit.hour - %(default_hour)s), -habit.hour]) AS best
+    FROM audience
+    LEFT JOIN (campaigns_habit AS habit JOIN prior ON prior.hour = habit.hour)
+        ON habit.customer_id = audience.id
+    GROUP BY audience.id
 ),
 best AS (
-    SELECT own.customer_id,
-           CASE WHEN own.score > favourite.score THEN own.hour ELSE favourite.hour END AS hour
+    SELECT own.id, CASE WHEN own.best[1] > favourite.score THEN -own.best[3] ELSE favourite.hour END AS hour
     FROM own CROSS JOIN favourite
 )
 """

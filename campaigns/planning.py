@@ -25,12 +25,11 @@ contact AS ({contacts}),
 candidate AS (
     SELECT contact.*, content.id AS content_id, timetable.due_at, timetable.expires_at
     FROM contact
-    JOIN person ON person.id = contact.customer_id
-    JOIN timetable ON timetable.zone = person.zone AND timetable.slot = person.slot
+    JOIN timetable ON timetable.zone = contact.zone AND timetable.slot = contact.slot
     JOIN LATERAL (
         SELECT id FROM campaigns_content
         WHERE campaign_id = %(campaign)s AND channel = contact.channel
-        ORDER BY language = person.language DESC, language = %(brand_language)s DESC, language
+        ORDER BY language = contact.language DESC, language = %(brand_language)s DESC, language
         LIMIT 1
     ) AS content ON true
 )
@@ -134,7 +133,7 @@ def _judged_sql(campaign: Campaign, wall: datetime, at: datetime) -> tuple[str, 
     sql = _JUDGED.format(
         audience=audience.sql,
         timetable=times.sql,
-        contacts=contacts_sql("person"),
+        contacts=contacts_sql("person", carry=("language", "zone", "slot")),
         reason=REASON,
     )
     params = audience.params | contacts_params(channels_of(campaign)) | times.params

@@ -22,19 +22,20 @@ from .walls import instant_of, wall_of, zone_names
 _PERSON = """
 person AS MATERIALIZED (
     SELECT customer.id, customer.language, customer.timezone AS zone, {slot} AS slot
-    FROM audience JOIN customers_customer AS customer ON customer.id = audience.id {joins}
+    FROM {people} AS given JOIN customers_customer AS customer ON customer.id = given.id {joins}
 )
 """
 
 # For each zone and slot there is: when it is due (never before %(at)s), and when it would be too late.
-# A zone nobody knows is read as the brand's. The alias customer is what DUE_AT asks for.
+# A zone nobody knows is read as the brand's. The aliases campaign, brand and customer are what DUE_AT needs.
 _TIMETABLE = """
-timetable AS (
+timetable AS MATERIALIZED (
     SELECT there.zone, there.slot, {due_at} AS due_at,
            LEAST(campaign.expires_at, {own_at} + make_interval(hours => %(expire_hours)s)) AS expires_at
     FROM (SELECT DISTINCT zone, slot FROM person) AS there
-    JOIN campaigns_campaign AS campaign ON campaign.id = %(campaign)s
-    JOIN campaigns_brand AS brand ON brand.id = campaign.brand_id
+    JOIN campaigns_brand AS brand ON brand.id = %(brand)s
+    CROSS JOIN (SELECT %(respect_quiet_hours)s::boolean AS respect_quiet_hours,
+                       %(expires_at)s::timestamptz AS expires_at) AS campaign
     CROSS JOIN LATERAL (SELECT CASE WHEN there.zone = ANY(%(zones)s) THEN there.zone
                                     ELSE brand.timezone END) AS customer(timezone)
     JOIN unnest(%(own_zones)s::text[], %(own_slots)s::text[], %(own_moments)s::timestamptz[])
@@ -47,6 +48,8 @@ timetable AS (
 class Timetable:
     """SQL of the common table expressions `person` (id, language, zone, slot) and `timetable` (zone, slot,
     due_at, expires_at), to follow one named `audience` (id); every person has exactly one row of it.
+
+    Let `contacts_sql` carry a person's columns: to join `person` again may cost its square.
     """
 
     sql: str
@@ -58,7 +61,7 @@ def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
 
     Whose own time has passed is due at once, and expires `expire_hours` after their own time all the same.
     """
-    slot, joins, before, own_is_theirs = "''", "", "", "true"
+    people, slot, joins, before, own_is_theirs = "audience", "''", "", "", "true"
     moments: list[tuple[str, str, datetime]]
     params: dict[str, Any] = {}
     match campaign.clock:
@@ -75,8 +78,7 @@ def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
         case Campaign.Clock.BEST:
             hours = hours_allowed(campaign.brand, respect_quiet_hours=campaign.respect_quiet_hours)
             before, params = BEST_HOURS + ",", best_hours_params(hours, at)
-            slot = "COALESCE(best.hour, (SELECT hour FROM favourite))::text"
-            joins = "LEFT JOIN best ON best.customer_id = customer.id"
+            people, slot = "best", "given.hour::text"
             own_is_theirs = "own.zone = customer.timezone AND own.slot = there.slot"
             moments = [
                 (zone, str(hour), instant_of(wall.replace(hour=hour, minute=0), zone))
@@ -87,7 +89,7 @@ def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
             moments = [("", "", _moment(campaign, wall, at))]
     return Timetable(
         before
-        + _PERSON.format(slot=slot, joins=joins)
+        + _PERSON.format(people=people, slot=slot, joins=joins)
         + ","
         + _TIMETABLE.format(
             due_at=DUE_AT.format(moment="GREATEST(own.at, %(at)s)"),
@@ -97,7 +99,9 @@ def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
         params
         | {
             "at": at,
-            "campaign": campaign.pk,
+            "brand": campaign.brand_id,
+            "respect_quiet_hours": campaign.respect_quiet_hours,
+            "expires_at": campaign.expires_at,
             "expire_hours": campaign.expire_hours,
             "zones": _zones(),
             "own_zones": [zone for zone, _, _ in moments],
@@ -131,7 +135,8 @@ def _zones() -> list[str]:
     return sorted(zone_names())
 
 
-def _known(zone: str, campaign: Campaign) -> str:
+def known_zone(zone: str, campaign: Campaign) -> str:
+    """This zone, or the brand's where nobody knows it."""
     return zone if zone in zone_names() else campaign.brand.timezone
 
 

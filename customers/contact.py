@@ -18,8 +18,8 @@ ADDRESS_KIND: dict[str, str] = {
 # the person's is better than; identifier_of_customer holds all it takes, in order. Only where there is a
 # yes is the address hashed and looked up among the suppressed.
 _OF_CHANNEL = """
-SELECT person.id AS customer_id, '{channel}' AS channel, best.value AS address, consent.state AS consent,
-       suppression.reason AS suppression
+SELECT person.id AS customer_id{carried}, '{channel}' AS channel, best.value AS address,
+       consent.state AS consent, suppression.reason AS suppression
 FROM people AS person
 LEFT JOIN (
     SELECT one.customer_id, one.value FROM customers_identifier AS one
@@ -38,18 +38,22 @@ WHERE '{channel}' = ANY(%(channels)s::text[])
 """
 
 
-def contacts_sql(people: str) -> str:
+def contacts_sql(people: str, *, carry: Iterable[str] = ()) -> str:
     """SELECT of (customer_id, channel, address, consent, suppression) for each person and channel.
 
-    `people` is SQL of ours with a column `id`: a table name or a parenthesised SELECT. Somebody is
-    reachable when address is not null, consent is 'granted' and suppression is null. `suppression` says
-    nothing where consent is not 'granted'.
+    `people` is SQL of ours with a column `id`: a table name or a parenthesised SELECT. Further columns of
+    it are carried along after customer_id, which spares joining people to themselves. Somebody is reachable
+    when address is not null, consent is 'granted' and suppression is null. `suppression` says nothing where
+    consent is not 'granted'.
     """
     hashed = address_hash_sql("best.value")
+    carried = "".join(f", person.{column}" for column in carry)
     of_channels = (
-        _OF_CHANNEL.format(channel=channel, kind=kind, hash=hashed) for channel, kind in ADDRESS_KIND.items()
+        _OF_CHANNEL.format(carried=carried, channel=channel, kind=kind, hash=hashed)
+        for channel, kind in ADDRESS_KIND.items()
     )
-    return f"WITH people AS (SELECT id FROM {people} AS given) {'UNION ALL'.join(of_channels)}"  # noqa: S608
+    columns = ", ".join(["id", *carry])
+    return f"WITH people AS (SELECT {columns} FROM {people} AS given) {'UNION ALL'.join(of_channels)}"  # noqa: S608
 
 
 def contacts_params(channels: list[str]) -> dict[str, Any]:
