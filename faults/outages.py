@@ -152,8 +152,11 @@ class _Visitor:
     """Somebody who asks for a page all the time, and counts the answers."""
 
     def __init__(self, product: House) -> None:
+        from django.urls import reverse
+
         from campaigns.tests.conftest import free_port
 
+        self._page = reverse("account_login")
         self.answers: Counter[int] = Counter()
         self._port = free_port()
         self._stop = threading.Event()
@@ -181,7 +184,7 @@ class _Visitor:
     def _status(self) -> int:
         with suppress(URLError, OSError):
             try:
-                with urlopen(f"http://127.0.0.1:{self._port}/accounts/login/", timeout=20) as answer:
+                with urlopen(f"http://127.0.0.1:{self._port}{self._page}", timeout=20) as answer:
                     return answer.status
             except HTTPError as error:
                 return error.code
