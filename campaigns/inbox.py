@@ -65,10 +65,10 @@ def bury(*, provider: str, channel: str, body: bytes, error: Exception) -> None:
         occurred_at=now(),
         dead_at=now(),
         problem=ProviderReport.Problem.UNREADABLE,
-        error=clean(f"{type(error).__name__}: {error}", 300),
+        error=clean(error, 300),
     )
     ProviderReport.objects.bulk_create([row], ignore_conflicts=True)
-    log.warning("report_unreadable", provider=provider, error=type(error).__name__)
+    log.warning("report_unreadable", provider=provider)
 
 
 def clean(text: Any, size: int) -> str:

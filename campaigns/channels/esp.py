@@ -108,12 +108,11 @@ def refusal(message_id: int, status: int | None, words: str) -> Outcome:
     Without an answer the mail may have been taken: it is handed over again under the same id, as over SMTP,
     unless a report of it arrives first.
     """
-    if status == 409 and "invalid_idempotent_request" in words:
-        return Outcome(message_id, "sent", detail=words)  # Taken before, when the person's data were others.
-    if status not in (400, 406, 409, 413, 422) or _ABOUT_US.search(words):
-        return Outcome(message_id, "planned", Reason.PROVIDER_ERROR, words)
-    if status == 409:  # Our first request is still being worked on.
+    if status == 409 or "duplicate_parameter" in words:
+        # It knows the mail from before. Whether it was taken then, its report says; until then we only ask.
         return Outcome(message_id, "planned", Reason.TRY_LATER, words)
+    if status not in (400, 406, 413, 422) or _ABOUT_US.search(words):
+        return Outcome(message_id, "planned", Reason.PROVIDER_ERROR, words)
     reason = Reason.BAD_ADDRESS if _ABOUT_ADDRESS.search(words) else Reason.REFUSED
     return Outcome(message_id, "failed", reason, words)
 
@@ -137,9 +136,9 @@ def send_test(written: Email | str, sender: str, to: str) -> str:
 
 def _make_repeatable(name: str, line: Any, message_id: int, mail: EmailMultiAlternatives) -> None:
     """Let the provider recognise a mail it already took, where it offers that."""
-    if name == "resend":  # Remembers a key for 24 hours.
+    if name == "resend":  # Remembers a key for 24 hours, and answers as it did the first time.
         line.session.headers["Idempotency-Key"] = f"omnicrm/{_signer.sign(message_id)}"
-    elif name == "brevo":  # Between 15 and 30 minutes, and it must be a UUID.
+    elif name == "brevo":  # For 15 or 30 minutes, and refuses the second; it must be a UUID.
         mail.extra_headers["idempotencyKey"] = str(uuid.uuid5(_NAMESPACE, _signer.sign(message_id)))
 
 

@@ -1,8 +1,9 @@
 """Sending through providers over real HTTP: what each of their answers means for the message."""
 
+import json
 import time
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.checks import run_checks
@@ -283,7 +284,8 @@ def test_a_mail_handed_over_twice_is_taken_once(resend, impatient, behaviour):
     assert len(resend.mails) == 1
 
 
-def test_a_mail_taken_before_its_reader_changed_their_name_counts_as_sent(resend, impatient):
+def test_a_mail_the_provider_knows_under_other_words_waits_for_its_report(resend, impatient, live_server):
+    resend.webhook_url = live_server.url + "/webhooks/email/resend/"
     resend.behave = lambda mail: "drop"
     message = mail_to()
     message.customer.first_name = "Augusta"
@@ -291,9 +293,39 @@ def test_a_mail_taken_before_its_reader_changed_their_name_counts_as_sent(resend
     resend.behave = lambda mail: "accept"
     rest(message)
     dispatch_everything()
-    assert outcome(message) == ("sent", "")
-    [mail] = resend.mails.values()
+    assert outcome(message) == ("planned", "try_later")
+
+    [(email_id, mail)] = resend.mails.items()
     assert mail["subject"] == "Hello Ada"
+    resend.webhook(email_id, "sent").post()
+    count_reports()
+    rest(message)
+    dispatch_everything()
+    assert outcome(message) == ("sent", "")
+    assert len(resend.mails) == 1
+
+
+def test_brevo_is_told_the_same_key_whenever_a_mail_is_handed_over(settings):
+    settings.ANYMAIL = {"BREVO_API_KEY": "x"}
+    make_customer(email="ada@x.example", consents=("email",))
+    launch(make_campaign())
+    owner = uuid4()
+    [claimed] = dispatch.claim(owner, "email", 1)
+    [outgoing] = dispatch.fence(owner, [claimed.id])
+    keys = set()
+    for _ in range(2):
+        mail, line = esp.EspProvider("brevo").write(outgoing), esp.backend("brevo")
+        esp._make_repeatable("brevo", line, outgoing.id, mail)
+        payload = line.build_message_payload(mail, line.send_defaults)
+        keys.add(
+            json.loads(payload.get_request_params("https://api.example/")["data"])["headers"][
+                "idempotencyKey"
+            ]
+        )
+    [key] = keys
+    assert UUID(key)
+    taken = esp.refusal(outgoing.id, 400, '{"code": "duplicate_parameter"}')
+    assert (taken.status, taken.reason) == ("planned", "try_later")
 
 
 def test_a_mail_in_doubt_that_arrived_is_not_sent_again(resend, impatient, live_server):
