@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from .models import Consent, ConsentState, Customer, CustomerQuerySet, Purpose
-from .search import search
+from .search import RECENT, search
 
 COUNT_LIMIT = 10_000
 COUNT_LIMIT_OF_COMMON = 200  # Each of them is found by walking past others.
@@ -15,10 +15,11 @@ COUNT_LIMIT_OF_COMMON = 200  # Each of them is found by walking past others.
 
 @dataclass(frozen=True)
 class Narrowed:
-    """The customers that match the filters of a list; `is_common` as in customers.search."""
+    """The customers that match the filters of a list; the rest as in customers.search."""
 
     customers: CustomerQuerySet
     is_common: bool = False
+    is_short: bool = False
 
 
 def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> Narrowed:
@@ -42,7 +43,7 @@ def narrowed(customers: CustomerQuerySet, chosen: dict[str, Any]) -> Narrowed:
     if "q" not in chosen:
         return Narrowed(customers)
     found = search(customers, chosen["q"])
-    return Narrowed(found.customers, found.is_common)
+    return Narrowed(found.customers, found.is_common, found.is_short)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def size_of(found: Narrowed, *, is_everybody: bool) -> Size:
         cursor.execute(_SIZE.format(few=few), [*params, Customer._meta.db_table])
         counted, estimate = cursor.fetchone()
     if counted <= limit:
-        return Size(counted)
+        return Size(counted, is_more=found.is_short and estimate > RECENT)
     if is_everybody:
         return Size(max(rounded(estimate), limit), is_about=True)
     return Size(limit, is_more=True)

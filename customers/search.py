@@ -5,7 +5,7 @@ A word that many have is met soon by whoever walks through the list from its new
 first, tells which it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
 
@@ -16,14 +16,21 @@ from .models import NAME_UPPER, Customer, CustomerQuerySet, Identifier
 
 FEW = 1_000
 MOST_WORDS = 5
+SHORTEST = 3  # No index helps with fewer letters.
+RECENT = 5_000
 
 
 @dataclass(frozen=True)
 class Search:
-    """Who has all of the words. When they are common, a few such people are soon met, and all are many."""
+    """Who has all of the words.
+
+    When they are common, a few such people are soon met, and all are many. When they are short, only the
+    RECENT newest customers are looked through.
+    """
 
     customers: CustomerQuerySet
     is_common: bool = False
+    is_short: bool = False
 
 
 def search(customers: CustomerQuerySet, words: str) -> Search:
@@ -34,41 +41,73 @@ def search(customers: CustomerQuerySet, words: str) -> Search:
     wanted = words.upper().split()[:MOST_WORDS]
     if not wanted:
         return Search(customers)
-    few = _few(wanted)
-    named = customers.alias(name_upper=NAME_UPPER)
-    if few is None:
-        together = Q(*(Q(name_upper__contains=word) for word in wanted))
-        return Search(named.filter(together | Exists(_identifiers(*wanted))), is_common=True)
-    named = named.filter(pk__in=few)
-    for word in wanted:
-        named = named.filter(Q(name_upper__contains=word) | Exists(_identifiers(word)))
-    return Search(named)
+    found = customers.alias(name_upper=NAME_UPPER)
+    long = [word for word in wanted if len(word) >= SHORTEST]
+    if not long:
+        newest = customers.order_by("-created_at", "-pk").values("pk")[:RECENT]
+        return Search(_with_each(wanted, found.filter(pk__in=newest)), is_short=True)
+    met = _meet(long)
+    few = _rarest(met)
+    if few is not None:
+        return Search(_with_each(wanted, found.filter(pk__in=few)))
+    together = Q(*(Q(name_upper__contains=word) for word in wanted))
+    identified = met[-1].identified
+    elsewhere = Q(pk__in=identified) if len(identified) <= FEW else Q(Exists(_identifiers(*wanted)))
+    return Search(found.filter(together | elsewhere), is_common=True)
 
 
-def _few(wanted: list[str]) -> set[int] | None:
-    """The people who have the rarest of the words, or all of them together; None when those are many too."""
-    sought = [(word,) for word in wanted] + ([tuple(wanted)] if len(wanted) > 1 else [])
-    asked = [part for number, together in enumerate(sought) for part in _at_most_few(number, together)]
-    found: list[list[int]] = [[] for _ in sought]
-    for number, customer in asked[0].union(*asked[1:], all=True):
-        found[number].append(customer)
-    complete = [set(people) for people in found if len(people) <= FEW]
-    return min(complete, key=len) if complete else None
+def _with_each(words: list[str], customers: CustomerQuerySet) -> CustomerQuerySet:
+    for word in words:
+        customers = customers.filter(Q(name_upper__contains=word) | Exists(_identifiers(word)))
+    return customers
 
 
-def _at_most_few(number: int, words: tuple[str, ...]) -> list[QuerySet]:
-    """Numbered people with all these words in the name, and with all in one identifier: FEW + 1 of each."""
+@dataclass(frozen=True)
+class Met:
+    """Some people with a word, or several, in the name, and some with it in an identifier: FEW + 1 of each
+    at most, so that up to FEW are all there are."""
+
+    named: set[int] = field(default_factory=set)
+    identified: set[int] = field(default_factory=set)
+
+    @property
+    def everybody(self) -> set[int] | None:
+        is_all = len(self.named) <= FEW and len(self.identified) <= FEW
+        return self.named | self.identified if is_all else None
+
+
+def _meet(words: list[str]) -> list[Met]:
+    """Of each word, then of all of them together. Uses the trigram indexes, in one query."""
+    sought = [(word,) for word in words] + ([tuple(words)] if len(words) > 1 else [])
+    asked = [part for number, together in enumerate(sought) for part in _some_with(number, together)]
+    met = [Met() for _ in sought]
+    for number, is_name, customer in asked[0].union(*asked[1:], all=True):
+        (met[number].named if is_name else met[number].identified).add(customer)
+    return met
+
+
+def _rarest(met: list[Met]) -> set[int] | None:
+    """The smallest group that is complete, if one is."""
+    return min((one.everybody for one in met if one.everybody is not None), key=len, default=None)
+
+
+def _some_with(number: int, words: tuple[str, ...]) -> list[QuerySet]:
     name = reduce(and_, (Q(name_upper__contains=word) for word in words))
     value = reduce(and_, (Q(value_upper__contains=word) for word in words))
     named = Customer.objects.annotate(name_upper=NAME_UPPER).filter(name)
     identified = Identifier.objects.annotate(value_upper=Upper("value")).filter(value)
     return [
-        named.values_list(Value(number), "pk")[: FEW + 1],
-        identified.values_list(Value(number), "customer_id")[: FEW + 1],
+        named.values_list(Value(number), Value(True), "pk")[: FEW + 1],
+        identified.values_list(Value(number), Value(False), "customer_id")[: FEW + 1],
     ]
 
 
 def _identifiers(*words: str) -> QuerySet[Identifier]:
-    """An identifier of the customer at hand with all these words."""
-    identifiers = Identifier.objects.filter(customer=OuterRef("pk")).alias(value_upper=Upper("value"))
+    """An identifier of the customer at hand with all these words.
+
+    The second comparison with the customer says nothing new: it keeps PostgreSQL from collecting everybody's
+    identifiers with the words first, which of a mail domain are millions.
+    """
+    of_customer = Identifier.objects.filter(customer=OuterRef("pk"), customer__gte=OuterRef("pk"))
+    identifiers = of_customer.alias(value_upper=Upper("value"))
     return identifiers.filter(*(Q(value_upper__contains=word) for word in words))

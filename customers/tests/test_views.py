@@ -111,6 +111,7 @@ def test_the_search_can_use_the_trigram_indexes():
         Identifier(customer=person, kind="email", value=f"p{person.pk}@example.it") for person in people
     )
     with connection.cursor() as cursor:
+        cursor.execute("SELECT gin_clean_pending_list('identifier_trigram')")
         cursor.execute("ANALYZE customers_customer, customers_identifier")
         cursor.execute("SET LOCAL enable_seqscan = off")  # So few rows could as well be read all.
         cursor.execute("SET LOCAL enable_indexscan = off")
@@ -156,6 +157,18 @@ def test_a_search_finds_the_same_people_however_common_the_words(
         make_customer(first_name=first, last_name=last, email=email, phone=phone, created_at=created)
 
     assert names_on(manager.get(LIST, {"q": words})) == names
+
+
+def test_a_word_too_short_for_an_index_is_looked_for_among_the_newest(
+    manager: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(search, "RECENT", 2)
+    for number in range(3):
+        created = datetime(2025, 1, 1 + number, tzinfo=UTC)
+        make_customer(first_name=f"P{number}", email=f"xq{number}@example.it", created_at=created)
+
+    assert names_on(manager.get(LIST, {"q": "xq"})) == ["P2", "P1"]
+    assert names_on(manager.get(LIST, {"q": "xq0"})) == ["P0"]
 
 
 def test_filters_live_in_the_address(manager: Client):
