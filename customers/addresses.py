@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 import phonenumbers
 from django.conf import settings
@@ -149,8 +150,8 @@ def _plan_of(region: str) -> _Plan | None:
     """The plan of an ISO 3166-1 country, None when there is none."""
     if region not in phonenumbers.SUPPORTED_REGIONS:
         return None
-    own = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    main = phonenumbers.PhoneMetadata.metadata_for_region(
+    own: Any = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    main: Any = phonenumbers.PhoneMetadata.metadata_for_region(
         phonenumbers.region_code_for_country_code(own.country_code)
     )
     nothing = "(?!)"

@@ -6,10 +6,9 @@ its own: the log is never rewritten. An order never moves to another customer by
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
@@ -19,7 +18,7 @@ from customers import events
 from customers.imports import cells
 from customers.imports.apply import Outcome, Setup
 from customers.imports.fields import Field
-from customers.imports.people import KEY_FIELDS, CellReader, Rejected, read_keys, store_finder
+from customers.imports.people import KEY_FIELDS, CellReader, KeyReader, ReadCell, Rejected, store_finder
 from customers.imports.reader import Row
 from customers.imports.staging import find_owners, stage
 from customers.models import Identifier, ImportJob
@@ -69,11 +68,10 @@ CHANNEL_WORDS: dict[str, str] = {
     Order.Channel.APP: "app mobile application applicazione",
     Order.Channel.PHONE: "phone telephone telefono call-center",
 }
-CHANNELS = {word: channel for channel, words in CHANNEL_WORDS.items() for word in words.split()}
+CHANNELS = {word: str(channel) for channel, words in CHANNEL_WORDS.items() for word in words.split()}
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRow:
+class OrderRow(NamedTuple):
     """A row of an order file; quantity, channel and store are None where the file does not say."""
 
     line: int
@@ -91,20 +89,25 @@ class OrderReader:
     """Turns rows of one order file into OrderRows."""
 
     def __init__(self, columns: Sequence[str], mapping: dict[str, str], options: dict[str, Any]) -> None:
-        self.cells = CellReader(columns, mapping)
+        self.reader = reader = CellReader(columns, mapping)
+        self.keys = KeyReader(reader, KEYS)
         self.country = options.get("country", "")
-        self.currency = options.get("currency") or "EUR"
+        self.own_currency = options.get("currency") or "EUR"
         self.decimal_mark = options.get("decimal_mark", "")
-        self.find_store = store_finder()
+        self.number = reader.field("number", partial(cells.text, longest=100))
+        self.placed_at = reader.field("placed_at", cells.past_moment)
+        self.currency = reader.field("currency", cells.currency)
+        self.channel = reader.field("channel", _channel)
+        self.quantity = reader.field("quantity", cells.whole_number)
+        self.store = reader.field("store", store_finder())
+        self.totals: dict[str, ReadCell] = {}  # By currency: it says how many decimals there are.
 
     def read(self, row: Row) -> OrderRow:
         """Raises Rejected with the column and the reason."""
-        read = partial(self.cells.read, row)
-        currency = read("currency", cells.currency) or self.currency
-        amount = partial(cells.minor_units, currency_code=currency, decimal_mark=self.decimal_mark)
-        number = read("number", partial(cells.text, longest=100))
-        placed_at = read("placed_at", cells.past_moment)
-        total = read("total", amount)
+        texts = row.cells
+        currency = self.currency(texts) or self.own_currency
+        number, placed_at = self.number(texts), self.placed_at(texts)
+        total = self._total_in(currency)(texts)
         for value, missing in (
             (number, _("The order number is empty.")),
             (placed_at, _("The date is empty.")),
@@ -112,11 +115,17 @@ class OrderReader:
         ):
             if value is None:
                 raise Rejected(missing)
-        keys = read_keys(self.cells, row, self.country, KEYS)
-        store_id = read("store", self.find_store)
-        channel = read("channel", _channel) or (Order.Channel.STORE if store_id else None)
-        quantity = read("quantity", cells.whole_number)
+        keys = self.keys.read(texts, self.country)
+        store_id = self.store(texts)
+        channel = self.channel(texts) or (Order.Channel.STORE.value if store_id else None)
+        quantity = self.quantity(texts)
         return OrderRow(row.line, keys, number, placed_at, total, currency, quantity, channel, store_id)
+
+    def _total_in(self, currency: str) -> ReadCell:
+        if currency not in self.totals:
+            amount = partial(cells.minor_units, currency_code=currency, decimal_mark=self.decimal_mark)
+            self.totals[currency] = self.reader.field("total", amount)
+        return self.totals[currency]
 
 
 def _channel(cell: str) -> str:

@@ -173,11 +173,11 @@ def consent(cell: str) -> str:
     """A ConsentState, from the ways people write yes and no."""
     word = cell.casefold()
     if word in YES:
-        return ConsentState.GRANTED
+        return ConsentState.GRANTED.value
     if word in WITHDRAWN:
-        return ConsentState.REVOKED
+        return ConsentState.REVOKED.value
     if word in NO:
-        return ConsentState.DENIED
+        return ConsentState.DENIED.value
     raise BadCell(_("“{value}” is neither yes nor no.").format(value=_shown(cell)))
 
 

@@ -5,10 +5,9 @@ again. Taking the rest of the row would leave a customer half known and nobody t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -124,10 +123,10 @@ CUSTOMER_FIELDS: tuple[Field, ...] = (
     ),
 )
 CONSENTS: dict[str, tuple[str, str]] = {
-    "email_marketing": (Channel.EMAIL, Purpose.MARKETING),
-    "sms_marketing": (Channel.SMS, Purpose.MARKETING),
-    "profiling": ("", Purpose.PROFILING),
-    "open_tracking": ("", Purpose.OPEN_TRACKING),
+    "email_marketing": (Channel.EMAIL.value, Purpose.MARKETING.value),
+    "sms_marketing": (Channel.SMS.value, Purpose.MARKETING.value),
+    "profiling": ("", Purpose.PROFILING.value),
+    "open_tracking": ("", Purpose.OPEN_TRACKING.value),
 }
 
 
@@ -135,7 +134,7 @@ class Rejected(Exception):
     """A row cannot be used; `column` is the header at fault, empty when it is the row as a whole."""
 
     def __init__(self, reason: str, column: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(reason, column)
         self.reason = reason
         self.column = column
 
@@ -143,8 +142,7 @@ class Rejected(Exception):
         return f"{self.column}: {self.reason}" if self.column else self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What a person said about being contacted; without `at`, sometime before the file arrived."""
 
     channel: str
@@ -155,19 +153,24 @@ class Statement:
     wording: str
 
 
-@dataclass(slots=True)
-class PersonRow:
+class PersonRow(NamedTuple):
     """A row of a customer file: only what it says, no empty values."""
 
     line: int
     keys: list[tuple[str, str]]
-    values: dict[str, Any] = field(default_factory=dict)
-    traits: dict[str, Any] = field(default_factory=dict)
-    statements: list[Statement] = field(default_factory=list)
+    values: dict[str, Any]
+    traits: dict[str, Any]
+    statements: list[Statement]
+
+
+Convert = Callable[[str], Any]
+ReadCell = Callable[[Sequence[str]], Any]  # From the cells of a row to a value, None where there is none.
+MEMORY = 10_000  # Different texts of one column whose meaning is remembered.
+LONGEST_REMEMBERED = 100
 
 
 class CellReader:
-    """Cells of a row by field name; a cell that makes no sense rejects the row, naming its column."""
+    """Makes readers of columns; a cell that makes no sense rejects its row, naming its column."""
 
     def __init__(self, columns: Sequence[str], mapping: dict[str, str]) -> None:
         self.columns = columns
@@ -176,15 +179,29 @@ class CellReader:
         }
         self.traits = [index for index, column in enumerate(columns) if mapping.get(column) == TRAIT]
 
-    def read(self, row: Row, name: str, convert: Callable[[str], Any]) -> Any:
-        """The converted cell of a field, or None when the column is missing or the cell empty."""
+    def field(self, name: str, convert: Convert) -> ReadCell:
+        """A reader of the field's converted cell; None for every row when no column is mapped to it."""
         position = self.positions.get(name)
-        if position is None:
-            return None
-        return self.read_at(row, position, convert)
+        return _nothing if position is None else self.at(position, convert)
 
-    def read_at(self, row: Row, position: int, convert: Callable[[str], Any]) -> Any:
-        cell = _undefused(row.cells[position].strip())
+    def at(self, position: int, convert: Convert) -> ReadCell:
+        """A reader of the column at this position that converts each different text once."""
+        known: dict[str, Any] = {}
+
+        def read(row: Sequence[str]) -> Any:
+            text = row[position]
+            if text in known:
+                return known[text]
+            value = self.read(row, position, convert)
+            if len(known) < MEMORY and len(text) <= LONGEST_REMEMBERED:
+                known[text] = value
+            return value
+
+        return read
+
+    def read(self, row: Sequence[str], position: int, convert: Convert) -> Any:
+        """The converted cell, None when it is empty. Raises Rejected with the column and the reason."""
+        cell = _undefused(row[position].strip())
         if not cell:
             return None
         try:
@@ -193,22 +210,45 @@ class CellReader:
             raise Rejected(str(error), self.columns[position]) from error
 
 
+def _nothing(row: Sequence[str]) -> None:
+    return None
+
+
+class KeyReader:
+    """Reads the identifiers of a row, in the order in which they are asked who it is about."""
+
+    def __init__(self, reader: CellReader, kinds: Sequence[str]) -> None:
+        self.reader = reader
+        self.columns = [(str(kind), reader.positions[kind]) for kind in kinds if kind in reader.positions]
+
+    def read(self, row: Sequence[str], country: str) -> list[tuple[str, str]]:
+        """Raises Rejected when there is none, or one that is none."""
+        keys = []
+        for kind, position in self.columns:
+            convert = partial(normalise_identifier, kind, country=country)
+            value = self.reader.read(row, position, convert)
+            if value is not None:
+                keys.append((kind, value))
+        if not keys:
+            raise Rejected(_("The row names no customer: every identifier is empty."))
+        return keys
+
+
 class PersonReader:
     """Turns rows of one customer file into PersonRows."""
 
     def __init__(self, columns: Sequence[str], mapping: dict[str, str], options: dict[str, Any]) -> None:
-        self.cells = CellReader(columns, mapping)
+        reader = CellReader(columns, mapping)
         self.country = options.get("country", "")
-        self.consent_source = options.get("consent_source") or ""
-        self.consent_wording = options.get("consent_wording") or ""
-        self.consent_on = cells.moment(options["consent_on"]) if options.get("consent_on") else None
-        self.find_store = store_finder() if "home_store" in self.cells.positions else None
-        self.converters = self._converters()
+        self.keys = KeyReader(reader, KEYS)
+        self.values = self._readers_of_values(reader)
+        self.traits = [(columns[at], reader.at(at, cells.trait)) for at in reader.traits]
+        self.statements = StatementReader(reader, options)
 
-    def _converters(self) -> list[tuple[str, Callable[[str], Any]]]:
-        """How each attribute column of this file is read."""
+    def _readers_of_values(self, reader: CellReader) -> list[tuple[str, ReadCell]]:
+        """How each attribute column of this file is read, under the name of what it says."""
         name = partial(cells.text, longest=100)
-        converters: dict[str, Callable[[str], Any]] = {
+        converters: dict[str, Convert] = {
             "first_name": name,
             "last_name": name,
             "full_name": partial(cells.text, longest=200),
@@ -219,56 +259,59 @@ class PersonReader:
             "timezone": cells.timezone,
             "created_at": cells.past_moment,
         }
-        if self.find_store:
-            converters["home_store"] = self.find_store
-        return [(name, convert) for name, convert in converters.items() if name in self.cells.positions]
+        found = [
+            (name, reader.field(name, convert))
+            for name, convert in converters.items()
+            if name in reader.positions
+        ]
+        if "home_store" in reader.positions:
+            found.append(("home_store_id", reader.field("home_store", store_finder())))
+        return found
 
     def read(self, row: Row) -> PersonRow:
         """Raises Rejected with the column and the reason."""
-        values = {}
-        for name, convert in self.converters:
-            value = self.cells.read(row, name, convert)
-            if value is not None:
-                values[name] = value
+        line, texts, _problem = row
+        values = _said(self.values, texts)
         if "full_name" in values:
             values = _split_full_name(values.pop("full_name")) | values
-        if "home_store" in values:
-            values["home_store_id"] = values.pop("home_store")
-        keys = read_keys(self.cells, row, values.get("country") or self.country, KEYS)
-        return PersonRow(row.line, keys, values, self._traits(row), self._statements(row))
-
-    def _traits(self, row: Row) -> dict[str, Any]:
-        found = {}
-        for position in self.cells.traits:
-            value = self.cells.read_at(row, position, cells.trait)
-            if value is not None:
-                found[self.cells.columns[position]] = value
-        return found
-
-    def _statements(self, row: Row) -> list[Statement]:
-        states = {name: self.cells.read(row, name, cells.consent) for name in CONSENTS}
-        if not any(states.values()):
-            return []
-        short = partial(cells.text, longest=100)
-        at = self.cells.read(row, "consent_on", cells.past_moment) or self.consent_on
-        source = self.cells.read(row, "consent_source", short) or self.consent_source
-        wording = self.cells.read(row, "consent_wording", short) or self.consent_wording
-        return [
-            Statement(*CONSENTS[name], state, at, source, wording) for name, state in states.items() if state
-        ]
+        keys = self.keys.read(texts, values.get("country") or self.country)
+        return PersonRow(line, keys, values, _said(self.traits, texts), self.statements.read(texts))
 
 
-def read_keys(reader: CellReader, row: Row, country: str, kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """The row's identifiers in the order they are asked; raises Rejected when there is none."""
-    keys = []
-    for kind in kinds:
-        convert = partial(normalise_identifier, kind, country=country)
-        value = reader.read(row, kind, convert)
+def _said(readers: list[tuple[str, ReadCell]], texts: Sequence[str]) -> dict[str, Any]:
+    """Name to value for the cells that are not empty."""
+    found = {}
+    for name, read in readers:
+        value = read(texts)
         if value is not None:
-            keys.append((str(kind), value))
-    if not keys:
-        raise Rejected(_("The row names no customer: every identifier is empty."))
-    return keys
+            found[name] = value
+    return found
+
+
+class StatementReader:
+    """Reads what a row says about consents, with the proof the row or else the whole file gives."""
+
+    def __init__(self, reader: CellReader, options: dict[str, Any]) -> None:
+        short = partial(cells.text, longest=100)
+        self.source = options.get("consent_source") or ""
+        self.wording = options.get("consent_wording") or ""
+        self.at = cells.moment(options["consent_on"]) if options.get("consent_on") else None
+        self.states = [
+            (subject, reader.field(name, cells.consent))
+            for name, subject in CONSENTS.items()
+            if name in reader.positions
+        ]
+        self.read_at = reader.field("consent_on", cells.past_moment)
+        self.read_source = reader.field("consent_source", short)
+        self.read_wording = reader.field("consent_wording", short)
+
+    def read(self, row: Sequence[str]) -> list[Statement]:
+        said = [(subject, state) for subject, read in self.states if (state := read(row))]
+        if not said:
+            return []
+        at = self.read_at(row) or self.at
+        proof = (self.read_source(row) or self.source, self.read_wording(row) or self.wording)
+        return [Statement(*subject, state, at, *proof) for subject, state in said]
 
 
 def store_finder() -> Callable[[str], int]:

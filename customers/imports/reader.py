@@ -11,13 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from django.utils.translation import gettext as _
 
 from core.errors import DomainError
 
 SAMPLE_BYTES = 256 * 1024
+BLOCK_BYTES = 256 * 1024
 MAX_LINE = 1024 * 1024  # Characters; a longer line is refused as one row.
 MAX_RECORD_LINES = 500  # A quoted cell over more lines than this is a quotation mark nobody closed.
 MAX_COLUMNS = 500
@@ -57,8 +58,7 @@ class Dialect:
         return cls(**(stored | {"columns": tuple(stored["columns"])}))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record: the line it starts on (the header being 1), its cells, and why it cannot be used."""
 
     line: int
@@ -87,7 +87,7 @@ def sniff(file: BinaryIO) -> Dialect:
 
 
 def rows(file: BinaryIO, dialect: Dialect) -> Iterator[Row]:
-    """Every row below the header; blank lines are no rows. Never holds more than one row."""
+    """Every row below the header; blank lines are no rows. Holds no more of the file than a block."""
     header_pending = dialect.has_header
     width = len(dialect.columns)
     for row in _records(file, dialect.encoding, dialect.delimiter):
@@ -208,11 +208,18 @@ class _RecordTooLong(Exception):
 
 
 class _Lines:
-    """The lines of a file for csv.reader, able to go back to the second line of the record being read."""
+    """The lines of a file for csv.reader, read in blocks, able to go back to the second line of a record.
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text = text
-        self._waiting: list[str] = []  # Lines given back, the next one last.
+    A line longer than MAX_LINE comes in pieces of that length.
+    """
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        file.seek(0)
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._waiting: list[str] = []  # Lines read or given back, the next one last.
+        self._begun = ""  # A line whose end is not read yet.
+        self._ended = False
         self.record: list[str] = []  # Lines of the record being read.
         self.line = 0  # Of the line read last.
         self.ran_out = False
@@ -223,13 +230,23 @@ class _Lines:
     def __next__(self) -> str:
         if self.record and (len(self.record) >= MAX_RECORD_LINES or _is_cut(self.record[-1])):
             raise _RecordTooLong
-        line = self._waiting.pop() if self._waiting else self._text.readline(MAX_LINE)
-        if not line:
+        if not self._fill():
             self.ran_out = True
             raise StopIteration
+        line = self._waiting.pop()
         self.line += 1
         self.record.append(line)
         return line
+
+    def next_block(self) -> list[str]:
+        """Every line that is read already, at least one unless the file has ended; `take` takes them."""
+        self._fill()
+        return self._waiting[::-1]
+
+    def take(self, count: int) -> None:
+        """Take all lines of the block."""
+        self._waiting.clear()
+        self.line += count
 
     def start_record(self) -> None:
         self.record = []
@@ -245,23 +262,63 @@ class _Lines:
 
     def drop_rest_of_line(self) -> None:
         """Read past a line longer than MAX_LINE."""
-        while (piece := self._text.readline(MAX_LINE)) and not piece.endswith(("\n", "\r")):
+        while self._fill() and not self._waiting.pop().endswith(("\n", "\r")):
             pass
+
+    def _fill(self) -> bool:
+        """Have a line waiting; False when the file has no more."""
+        while not self._waiting and not self._ended:
+            block = self._file.read(BLOCK_BYTES)
+            self._ended = not block
+            text = self._begun + self._decoder.decode(block, final=self._ended)
+            lines = list(io.StringIO(text, newline=""))  # Any line end, kept as it is.
+            # What may go on in the next block: a line without an end, or with half of one.
+            is_open = lines and not self._ended and not lines[-1].endswith("\n")
+            self._begun = lines.pop() if is_open else ""
+            if len(text) >= MAX_LINE:
+                lines, self._begun = _cut(lines, self._begun)
+            self._waiting = lines[::-1]
+        return bool(self._waiting)
+
+
+def _cut(lines: list[str], begun: str) -> tuple[list[str], str]:
+    """Lines in pieces of at most MAX_LINE; of a line that goes on, the last piece is kept."""
+    pieces = [line[at : at + MAX_LINE] for line in lines for at in range(0, len(line), MAX_LINE)]
+    while len(begun) > MAX_LINE:
+        pieces.append(begun[:MAX_LINE])
+        begun = begun[MAX_LINE:]
+    return pieces, begun
 
 
 def _records(file: BinaryIO, encoding: str, delimiter: str) -> Iterator[Row]:
     """All records of the file, the header among them, the malformed with their problem."""
-    file.seek(0)
-    text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
+    lines = _Lines(file, encoding)
+    while block := lines.next_block():
+        line = lines.line + 1
+        found = _one_record_a_line(block, delimiter)
+        if found is None:
+            yield from _parse(lines, delimiter, until=line + len(block))
+        else:
+            lines.take(len(block))
+            yield from map(Row, range(line, line + len(block)), found)
+
+
+def _one_record_a_line(lines: list[str], delimiter: str) -> list[list[str]] | None:
+    """The records of a block of lines if each line is one and nothing is wrong with any; else None."""
+    if max(map(len, lines)) >= MAX_LINE:
+        return None
     try:
-        yield from _parse(_Lines(text), delimiter)
-    finally:
-        text.detach()  # The file stays its owner's to close.
+        # The empty line is a record too, unless the line before it left a quotation mark open.
+        records = list(csv.reader([*lines, "\n"], delimiter=delimiter))
+    except csv.Error:
+        return None
+    return records[:-1] if len(records) == len(lines) + 1 and not records[-1] else None
 
 
-def _parse(lines: _Lines, delimiter: str) -> Iterator[Row]:
+def _parse(lines: _Lines, delimiter: str, *, until: int) -> Iterator[Row]:
+    """The records that start before line `until`, one by one, with what is wrong with each."""
     reader = csv.reader(lines, delimiter=delimiter)
-    while True:
+    while lines.line + 1 < until:
         lines.start_record()
         line = lines.line + 1
         problem, cells = "", []

@@ -4,10 +4,12 @@ Each chunk commits alone with its counts, its refused rows and how far the file 
 bounded, a broken connection loses nothing and a job that was stopped goes on where it stopped.
 """
 
+import gc
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
 from django.db import OperationalError, connection, transaction
@@ -16,31 +18,23 @@ from psycopg import errors
 
 from customers.models import ImportJob
 
-from . import reader
 from .apply import Outcome, Setup
+from .chunks import Chunk, Portions, Refusal, RowReaders, read_chunks
 from .fields import Field
-from .people import Rejected
+from .processes import chunks_of
 from .staging import Raced, copy_rows
 
-CHUNK_ROWS = 5_000
-CHUNK_CHARACTERS = 8 * 1024 * 1024
 CHECK_ROWS = 25_000
-MAX_RAW_CELL = 2_000
 ATTEMPTS = 4
 # One chunk is applied at a time in the whole house: two imports can neither deadlock nor race.
 APPLY_LOCK = 7_302
 
 
-class Importer(Protocol):
+class Importer(RowReaders, Protocol):
     """What a kind of file needs to be imported: `customers.imports.CUSTOMERS`, `orders.imports.ORDERS`."""
 
     kind: str
     fields: Sequence[Field]
-
-    def row_reader(
-        self, columns: Sequence[str], mapping: dict[str, str], options: dict[str, Any]
-    ) -> Callable[[reader.Row], Any]:
-        """A function from a row to what `apply` takes; it raises Rejected."""
 
     def apply(self, rows: Sequence[Any], setup: Setup, *, for_good: bool) -> Outcome:
         """Write these rows within the caller's transaction, or only say what writing them would do.
@@ -50,16 +44,6 @@ class Importer(Protocol):
 
     def ring(self, job_id: int) -> None:
         """Tell the workers that a job waits."""
-
-
-@dataclass
-class Chunk:
-    """Rows to apply together, the rows refused while reading them, and the raw cells of both."""
-
-    size: int = 0
-    rows: list[Any] = field(default_factory=list)
-    raw: dict[int, list[str]] = field(default_factory=dict)
-    refused: list[tuple[int, Rejected]] = field(default_factory=list)
 
 
 @dataclass
@@ -83,23 +67,21 @@ class Check:
 
 def check(file: BinaryIO, job: ImportJob, importer: Importer, *, limit: int = CHECK_ROWS) -> Check:
     """Rehearse the import of the first rows: all of them as one chunk, nothing written, nobody locked out."""
-    chunks = _chunks(file, job, importer, skip=0, limit=limit, chunk_rows=limit)
+    portions = Portions.of(job, limit=limit + 1, chunk_rows=limit)
+    chunks = read_chunks(file, portions, importer)
     chunk = next(chunks, Chunk())
     with transaction.atomic():
         outcome = importer.apply(chunk.rows, setup_of(job), for_good=False) if chunk.rows else Outcome()
-    refusals = sorted(
-        [*chunk.refused, *((line, Rejected(why)) for line, why in outcome.rejections)],
-        key=lambda refusal: refusal[0],
-    )
+    refusals = sorted([*chunk.refused, *(Refusal(line, why, "", []) for line, why in outcome.rejections)])
     return Check(
         rows=chunk.size,
-        is_whole=chunk.size < limit and next(chunks, None) is None,
+        is_whole=next(chunks, None) is None,
         created=outcome.created,
         updated=outcome.updated,
         unchanged=outcome.unchanged,
         rejected=len(refusals),
-        by_column=Counter(refusal.column for _line, refusal in refusals),
-        examples=[(line, str(refusal)) for line, refusal in refusals[:20]],
+        by_column=Counter(refusal.column for refusal in refusals),
+        examples=[(refusal.line, str(refusal)) for refusal in refusals[:20]],
     )
 
 
@@ -108,10 +90,23 @@ def run(
 ) -> None:
     """Import what is not yet imported of the file, keeping the job's counts and progress as it goes."""
     setup = setup_of(job)
-    for chunk in _chunks(file, job, importer, skip=job.rows):
-        _apply_for_good(chunk, job, importer, setup, done_bytes=file.tell())
-        if on_progress:
-            on_progress(job)
+    portions = Portions.of(job, skip=job.rows)
+    with closing(chunks_of(file, portions, importer)) as chunks, few_collections():
+        for chunk in chunks:
+            _apply_for_good(chunk, job, importer, setup)
+            if on_progress:
+                on_progress(job)
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Look for cycles among objects rarely: millions of rows come and go that make none."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def setup_of(job: ImportJob) -> Setup:
@@ -119,23 +114,20 @@ def setup_of(job: ImportJob) -> Setup:
     return Setup(job.file_name, at, job.by_id, job.options.get("source") or "import")
 
 
-def _apply_for_good(
-    chunk: Chunk, job: ImportJob, importer: Importer, setup: Setup, *, done_bytes: int
-) -> None:
+def _apply_for_good(chunk: Chunk, job: ImportJob, importer: Importer, setup: Setup) -> None:
     """Apply a chunk and account for each of its rows, in one transaction; a lost race is run again."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
                 outcome = _write(chunk, importer, setup)
-                refusals = [*((line, str(refusal)) for line, refusal in chunk.refused), *outcome.rejections]
-                _keep_rejections(job, chunk, sorted(refusals))
+                refusals = _keep_rejections(job, chunk, outcome.rejections)
                 counts = {
                     "rows": job.rows + chunk.size,
                     "created": job.created + outcome.created,
                     "updated": job.updated + outcome.updated,
                     "unchanged": job.unchanged + outcome.unchanged,
-                    "rejected": job.rejected + len(refusals),
-                    "done_bytes": done_bytes,
+                    "rejected": job.rejected + refusals,
+                    "done_bytes": chunk.read_bytes,
                 }
                 ImportJob.objects.filter(pk=job.pk).update(**counts)
         except (Raced, OperationalError) as error:
@@ -152,58 +144,33 @@ def _is_lost_race(error: Exception) -> bool:
     return isinstance(error, Raced) or isinstance(error.__cause__, lost)
 
 
+# Nothing of a chunk is lost alone: what a crash of the database takes back, the job's count of rows takes
+# back with it. A long list of what the trigram indexes have to take in spares them most of the work. What
+# a chunk asks is in an index; the planner, whose statistics a filling table outruns, may not think otherwise.
+_BEGIN = """
+SELECT pg_advisory_xact_lock(%s), set_config('synchronous_commit', 'off', true),
+    set_config('gin_pending_list_limit', '32MB', true), set_config('work_mem', '64MB', true),
+    set_config('enable_seqscan', 'off', true)
+"""
+
+
 def _write(chunk: Chunk, importer: Importer, setup: Setup) -> Outcome:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [APPLY_LOCK])
+        cursor.execute(_BEGIN, [APPLY_LOCK])
     return importer.apply(chunk.rows, setup, for_good=True) if chunk.rows else Outcome()
 
 
-def _keep_rejections(job: ImportJob, chunk: Chunk, refusals: Iterable[tuple[int, str]]) -> None:
+def _keep_rejections(job: ImportJob, chunk: Chunk, rejections: Sequence[tuple[int, str]]) -> int:
+    """Store the refused rows of the chunk with their lines and reasons; returns how many."""
+    cells = chunk.cells_of(line for line, _why in rejections) if rejections else {}
+    refused = [(refusal.line, str(refusal), refusal.cells) for refusal in chunk.refused]
+    refused += [(line, why, cells[line]) for line, why in rejections]
     copy_rows(
         "customers_importrejection",
         ("job_id", "line", "reason", "raw"),
-        (
-            (job.pk, line, reason.replace("\0", "")[:200], [_storable(c) for c in chunk.raw[line]])
-            for line, reason in refusals
-        ),
+        ((job.pk, line, why.replace("\0", "")[:200], json.dumps(raw)) for line, why, raw in sorted(refused)),
     )
-
-
-def _storable(cell: str) -> str:
-    """A cell as jsonb can keep it: no NUL, not a megabyte."""
-    cell = cell.replace("\0", reader.UNREADABLE)
-    return cell if len(cell) <= MAX_RAW_CELL else cell[:MAX_RAW_CELL] + "…"
-
-
-def _chunks(
-    file: BinaryIO,
-    job: ImportJob,
-    importer: Importer,
-    *,
-    skip: int,
-    limit: int | None = None,
-    chunk_rows: int | None = None,
-) -> Iterator[Chunk]:
-    """The rows after the first `skip`, read and checked, in bounded portions."""
-    dialect = reader.Dialect.from_json(job.dialect)
-    read = importer.row_reader(dialect.columns, job.mapping, job.options)
-    size = chunk_rows or CHUNK_ROWS
-    chunk, weight = Chunk(), 0
-    for row in islice(reader.rows(file, dialect), skip, limit):
-        chunk.size += 1
-        chunk.raw[row.line] = row.cells
-        weight += sum(map(len, row.cells))
-        try:
-            if row.problem:
-                raise Rejected(row.problem)
-            chunk.rows.append(read(row))
-        except Rejected as refusal:
-            chunk.refused.append((row.line, refusal))
-        if chunk.size >= size or weight >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, weight = Chunk(), 0
-    if chunk.size:
-        yield chunk
+    return len(refused)
 
 
 def explain_stop(job: ImportJob) -> str:

@@ -1,6 +1,8 @@
 import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from customers.imports import reader
 from customers.imports.reader import UnreadableFile
@@ -112,3 +114,27 @@ def test_doubled_and_missing_names_are_told_apart():
 def test_what_is_no_table_is_refused_in_plain_words(data: bytes, message: str):
     with pytest.raises(UnreadableFile, match=message):
         reader.sniff(io.BytesIO(data))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.text('ab,";\n\r\0é\u2028 ', max_size=120),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"]),
+    st.integers(1, 60),
+)
+def test_reading_in_blocks_gives_the_rows_that_reading_line_by_line_gives(text, encoding, block):
+    data = text.encode(encoding, errors="replace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "MAX_LINE", 40)
+        patch.setattr(reader, "MAX_RECORD_LINES", 5)
+        whole = _records_of(data, encoding)
+        patch.setattr(reader, "BLOCK_BYTES", block)
+        in_blocks = _records_of(data, encoding)
+        patch.setattr(reader, "_one_record_a_line", lambda *_: None)
+        one_by_one = _records_of(data, encoding)
+
+    assert whole == in_blocks == one_by_one
+
+
+def _records_of(data: bytes, encoding: str) -> list[reader.Row]:
+    return list(reader._records(io.BytesIO(data), encoding, ","))

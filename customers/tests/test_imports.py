@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from core.errors import DomainError
 from core.tests.factories import make_user
 from customers import services
-from customers.imports import CUSTOMERS, jobs, runner
+from customers.imports import CUSTOMERS, chunks, jobs, runner
 from customers.models import Consent, ConsentEvent, Customer, Event, Identifier, ImportJob
 from customers.tests.factories import make_customer
 from inventory.tests.factories import make_store
@@ -102,7 +102,7 @@ def test_the_result_does_not_depend_on_the_size_of_the_chunks(bring, monkeypatch
     text = "customer_id,email,first name\n" + "".join(
         f"{n % 7},person{n % 7}@example.it,Name {n % 3}\n" for n in range(1, 60)
     )
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
 
     job = bring(text)
 
@@ -305,7 +305,7 @@ def _people(count: int) -> bytes:
 
 
 def test_a_worker_that_dies_loses_nothing_and_the_next_one_goes_on(monkeypatch):
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     job = _queued(_people(45))
     applied = 0
 
@@ -329,7 +329,7 @@ def test_a_worker_that_dies_loses_nothing_and_the_next_one_goes_on(monkeypatch):
 
 
 def test_a_fault_of_ours_is_said_in_plain_words_and_what_is_in_stays(monkeypatch):
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     job = _queued(_people(25))
 
     def fail_late(rows: Any, setup: Any, *, for_good: bool) -> Any:
@@ -393,7 +393,7 @@ def test_jobs_nobody_works_on_are_rung_again(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_file_twice_at_once_creates_everybody_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 50)
     forward, backward = tmp_path / "forward.csv", tmp_path / "backward.csv"
     lines = _people(400).decode().splitlines(keepends=True)
     forward.write_text("".join(lines))
