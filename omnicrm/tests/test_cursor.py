@@ -1,18 +1,19 @@
 """core.cursor over the real event log, with real transactions racing each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 from threading import Event as Signal
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from core.cursor import consume
+from core.cursor import DROP_FUNCTIONS, FUNCTIONS, carry_on, consume
 from core.models import Cursor
-from customers.models import Event
+from customers.models import Customer, Event
 from customers.tests.factories import make_customer, make_event
 
 WAIT = 20  # Seconds until a test that hangs fails; no test needs them.
@@ -115,10 +116,9 @@ def test_rival_consumers_share_the_log_and_count_each_event_once():
 
     def work() -> None:
         together.wait(WAIT)
-        while Cursor.objects.filter(name="reader", event_id=last).count() == 0:
+        while len(seen) < 60:
             consume("reader", Event.objects.all(), lambda rows: seen.extend(r.pk for r in rows), limit=3)
 
-    last = Event.objects.latest("id").pk
     with ThreadPoolExecutor() as pool:
         for rival in [_in_thread(pool, work) for _ in range(4)]:
             rival.result(WAIT)
@@ -151,6 +151,87 @@ def test_events_of_the_reading_transaction_itself_wait_for_the_next_reader():
         assert _read_all("reader") == []
 
     assert _read_all("reader") == ["Mine"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_filter_leaves_out_is_not_looked_at_again():
+    """A reader of something rare would else go through everything else each time it asks."""
+    customer = make_customer()
+    for _ in range(3):
+        make_event(customer, "Common")
+    rare = Event.objects.filter(name="Rare")
+
+    assert consume("reader", rare, lambda rows: None) == 0
+    read = Cursor.objects.get(name="reader")
+    assert (read.tx, read.event_id) > Event.objects.order_by("tx", "pk").values_list("tx", "pk").last()
+
+    make_event(customer, "Rare")
+    assert consume("reader", rare, lambda rows: None) == 1
+    assert consume("reader", rare, lambda rows: None) == 0
+
+
+@pytest.fixture
+def restored_into_a_younger_cluster() -> Iterator[None]:
+    """Rows and cursors as a dump brings them: their numbers are far ahead of this cluster's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE customers_event SET tx = (tx::text::bigint + 7000000000)::text::xid8;"
+            "UPDATE core_cursor SET tx = (tx::text::bigint + 7000000000)::text::xid8"
+        )
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE customers_event ALTER COLUMN tx SET DEFAULT pg_current_xact_id()")
+        cursor.execute(DROP_FUNCTIONS)
+        cursor.execute(FUNCTIONS)
+
+
+@pytest.fixture
+def half_read() -> None:
+    """An event somebody has read and one nobody has, before the database was dumped."""
+    customer = make_customer()
+    make_event(customer, "Read")
+    assert _read_all("reader") == ["Read"]
+    make_event(customer, "Unread")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restored_log_goes_on_where_it_ended(half_read, restored_into_a_younger_cluster):
+    assert carry_on(Event)
+    assert not carry_on(Event)
+
+    make_event(Customer.objects.get(), "After the restore")
+    assert _read_all("reader") == ["Unread", "After the restore"]
+    make_event(Customer.objects.get(), "Later")
+    assert _read_all("reader") == ["Later"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_it_readers_would_take_nothing_new(half_read, restored_into_a_younger_cluster):
+    make_event(Customer.objects.get(), "After the restore")
+    assert _read_all("reader") == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restored_log_is_restored_again(half_read, restored_into_a_younger_cluster):
+    carry_on(Event)
+    make_event(Customer.objects.get(), "First life")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE customers_event SET tx = (tx::text::bigint + 7000000000)::text::xid8")
+    assert carry_on(Event)
+    make_event(Customer.objects.get(), "Second life")
+    assert _read_all("other") == ["Read", "Unread", "First life", "Second life"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrating_carries_a_restored_log_on(half_read, restored_into_a_younger_cluster):
+    call_command("migrate", verbosity=0)
+    assert not carry_on(Event)
+    assert _read_all("reader") == ["Unread"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_log_that_was_not_restored_is_left_alone(half_read):
+    assert not carry_on(Event)
 
 
 @pytest.mark.django_db
