@@ -95,7 +95,7 @@ def test_what_was_given_up_is_shown_by_its_reason_and_can_be_tried_again(manager
 
 def test_what_waits_says_since_when(manager):
     bury(dead_at=None, problem="", due_at=now() - timedelta(minutes=5))
-    assert "1 waits to be counted, since 5" in page(manager)
+    assert "1 waits to be counted, due 5" in page(manager)
     ProviderReport.objects.update(due_at=now() + timedelta(minutes=5))
     assert "1 is tried again later" in page(manager)
 
