@@ -284,13 +284,20 @@ class ConsentEvent(models.Model):
 
 
 class Consent(models.Model):
-    """The state of one consent now: the latest ConsentEvent, kept by its trigger. Never written by hand."""
+    """The state of one consent now: the latest ConsentEvent, kept by its trigger. Never written by hand.
 
-    customer = models.ForeignKey(Customer, models.CASCADE, related_name="consents", db_index=False)
+    What its keys point at was checked for the line it comes from; `check_invariants` compares the two.
+    """
+
+    customer = models.ForeignKey(
+        Customer, models.CASCADE, related_name="consents", db_index=False, db_constraint=False
+    )
     channel = models.CharField(max_length=20, blank=True)
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
     state = models.CharField(max_length=10, choices=ConsentState.choices)
-    event = models.ForeignKey(ConsentEvent, models.CASCADE, related_name="+", db_index=False)
+    event = models.ForeignKey(
+        ConsentEvent, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     effective_at = models.DateTimeField()
 
     class Meta:
@@ -387,7 +394,7 @@ class ImportJob(models.Model):
 class ImportRejection(models.Model):
     """A row an import refused: where it stands, why, and the row itself so that it can be mended."""
 
-    job = models.ForeignKey(ImportJob, models.CASCADE, related_name="rejections")
+    job = models.ForeignKey(ImportJob, models.CASCADE, related_name="rejections", db_index=False)
     line = models.IntegerField(help_text="Line in the file, the header being 1.")
     reason = models.CharField(max_length=200)
     raw = models.JSONField(help_text="The cells as read.")
