@@ -17,7 +17,8 @@ from customers.models import Customer
 from orders.models import Order
 
 from .attention import matters
-from .kpis import DAYS, Figures, Period, figures_of, sales_by_store
+from .kept import figures_kept
+from .kpis import DAYS, Figures, Period
 from .overview import coming, launched, next_sends
 
 CHANNEL_COLOURS = {"web": "web", "store": "store", "app": "push", "phone": "phone"}
@@ -31,13 +32,14 @@ def home(request: HttpRequest) -> HttpResponse:
     if not Customer.objects.exists():
         return render(request, "analytics/welcome.html", {"greeting": _greeting()})
     asked = request.GET.get("days", "")
-    period = Period(int(asked) if asked in map(str, DAYS) else 30, now())
-    return render(request, "analytics/home.html", _home(request.user, period))
+    days = int(asked) if asked in map(str, DAYS) else 30
+    return render(request, "analytics/home.html", _home(request.user, days))
 
 
-def _home(user: User, period: Period) -> dict[str, Any]:
-    figures = figures_of(period)
-    recent, ahead = launched(figures.currency), coming(user, period.now)
+def _home(user: User, days: int) -> dict[str, Any]:
+    kept, moment = figures_kept(days), now()
+    period, figures = kept.period, kept.figures
+    recent, ahead = launched(figures.currency), coming(user, moment)
     return {
         "greeting": _greeting(),
         "period": period,
@@ -45,10 +47,10 @@ def _home(user: User, period: Period) -> dict[str, Any]:
         "figures": figures,
         "chart": _chart(period, figures),
         "chart_summary": _chart_summary(period, figures),
-        "matters": matters(user, coming=ahead, launched=recent, now=period.now),
+        "matters": matters(user, coming=ahead, launched=recent, now=moment),
         "recent": recent,
-        "coming": next_sends(ahead, period.now),
-        "stores": sales_by_store(period, figures.currency),
+        "coming": next_sends(ahead, moment),
+        "stores": kept.stores,
     }
 
 

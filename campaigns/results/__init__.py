@@ -3,7 +3,7 @@
 from .counting import count_overdue, count_results
 from .figures import GROUPS, LABELS, ChannelFigures, Left, LinkFigures, Results, Share
 from .people import behind, unsubscribe_events
-from .reading import Listed, figures_for, poll_seconds, results_of, speed_of
+from .reading import Listed, figures_for, kept_results, poll_seconds, results_of, speed_of
 
 __all__ = [
     "GROUPS",
@@ -18,6 +18,7 @@ __all__ = [
     "count_overdue",
     "count_results",
     "figures_for",
+    "kept_results",
     "poll_seconds",
     "results_of",
     "speed_of",

@@ -32,11 +32,17 @@ def poll_seconds(campaign: Campaign) -> int:
 
 def results_of(campaign: Campaign) -> Results:
     """All figures of a campaign as last counted, and when. Who looks before the first count, counts."""
-    tally = Tally.objects.filter(campaign=campaign, counted_at__isnull=False).first()
-    if tally is None:
-        return count_results(campaign)
-    assert tally.counted_at is not None
-    return Results.kept(campaign, tally.counted_at, tally.figures)
+    return kept_results([campaign]).get(campaign.pk) or count_results(campaign)
+
+
+def kept_results(campaigns: Iterable[Campaign]) -> dict[int, Results]:
+    """By campaign id, the figures of those that were counted, in one query."""
+    by_id = {campaign.pk: campaign for campaign in campaigns}
+    return {
+        tally.campaign_id: Results.kept(by_id[tally.campaign_id], tally.counted_at, tally.figures)
+        for tally in Tally.objects.filter(campaign__in=by_id)
+        if tally.counted_at
+    }
 
 
 def speed_of(results: Results) -> dict[str, Any]:
@@ -76,12 +82,10 @@ class Listed:
 
 def figures_for(campaigns: Iterable[Campaign]) -> dict[int, Listed]:
     """The list's figures by campaign id, as last counted, in one query; zeros before the first count."""
-    by_id = {campaign.pk: campaign for campaign in campaigns}
-    found = {pk: Listed() for pk in by_id}
-    for tally in Tally.objects.filter(campaign__in=found, counted_at__isnull=False):
-        assert tally.counted_at is not None
-        results = Results.kept(by_id[tally.campaign_id], tally.counted_at, tally.figures)
-        found[tally.campaign_id] = Listed(
+    campaigns = list(campaigns)
+    found = {campaign.pk: Listed() for campaign in campaigns}
+    for pk, results in kept_results(campaigns).items():
+        found[pk] = Listed(
             results.audience, results.arrived, results.clickers, results.orders, results.revenue
         )
     return found
