@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> int:
     if unknown := set(options.codes) - {fault.code for fault in FAULTS}:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     seed = random.randrange(2**32) if options.seed is None else options.seed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is stopped.
     print(f"seed {seed}", flush=True)
     house.prepare(options.var.resolve(), safe=not options.short)
     held = [_run(fault, Scale(options.short, seed)) for fault in wanted]
