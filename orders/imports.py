@@ -142,6 +142,7 @@ class OrderImporter:
 
     kind: str = ImportJob.Kind.ORDERS
     fields: Sequence[Field] = ORDER_FIELDS
+    tables: Sequence[str] = ("orders_order", "customers_event", "customers_customer")
 
     def row_reader(
         self, columns: Sequence[str], mapping: dict[str, str], options: dict[str, Any]

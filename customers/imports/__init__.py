@@ -21,6 +21,13 @@ class CustomerImporter:
 
     kind: str = ImportJob.Kind.CUSTOMERS
     fields: Sequence[Field] = CUSTOMER_FIELDS
+    tables: Sequence[str] = (
+        "customers_customer",
+        "customers_identifier",
+        "customers_consent",
+        "customers_consentevent",
+        "customers_event",
+    )
 
     def row_reader(
         self, columns: Sequence[str], mapping: dict[str, str], options: dict[str, Any]

@@ -1,6 +1,7 @@
 """The life of an import: brought, mapped, checked, queued, run, found again when a worker died."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -132,22 +133,54 @@ def import_path(
     options: dict[str, Any],
     on_progress: Callable[[ImportJob], None] | None = None,
 ) -> ImportJob:
-    """Import a file of this machine as its columns suggest. Raises DomainError when it is no such table;
-    a job that broke off comes back failed, with the reason."""
+    """Import a file of this machine as its columns suggest; goes on where an import of it was broken off.
+
+    Raises DomainError when it is no such table or somebody is importing it; a job that broke off comes back
+    failed, with the reason.
+    """
     try:
         file = path.open("rb")
-        size = path.stat().st_size
+        stat = os.fstat(file.fileno())
     except OSError as error:
         raise DomainError(f"{path}: {error.strerror}") from error
     with file:
-        job = ImportJob(kind=importer.kind, file_name=path.name, total_bytes=size, options=options)
+        options = options | {"path": str(path.resolve()), "changed": stat.st_mtime_ns}
+        job = ImportJob(kind=importer.kind, file_name=path.name, total_bytes=stat.st_size, options=options)
         _read_shape(job, file, importer)
         check_mapping(job.mapping, job.dialect["columns"], importer.fields)
-        job.status, job.started_at = ImportJob.Status.RUNNING, now()
-        job.save()
-        with _alone(job.pk):
+        job = _broken_off(job) or job
+        if job.pk is None:
+            job.status, job.started_at = ImportJob.Status.RUNNING, now()
+            job.save()
+        with _alone(job.pk) as is_alone:
+            if not is_alone:
+                raise DomainError(_("This file is being imported already."))
+            _go_on(job)
+            if on_progress:
+                on_progress(job)
             _work_through(job, importer, file, on_progress)
     return job
+
+
+def _go_on(job: ImportJob) -> None:
+    """Open a job that is ours alone now, as far as whoever had it before got with it."""
+    job.refresh_from_db()
+    job.status, job.finished_at, job.error = ImportJob.Status.RUNNING, None, ""
+    job.save(update_fields=["status", "finished_at", "error"])
+
+
+def _broken_off(job: ImportJob) -> ImportJob | None:
+    """An import of the very same file, read the same way, that did not come to its end."""
+    return ImportJob.objects.filter(
+        kind=job.kind,
+        file="",
+        total_bytes=job.total_bytes,
+        options=job.options,
+        mapping=job.mapping,
+        dialect=job.dialect,
+        status__in=[ImportJob.Status.RUNNING, ImportJob.Status.FAILED],
+        rows__gt=0,
+    ).first()
 
 
 def preview_rows(job: ImportJob, *, count: int = 8) -> list[reader.Row]:
@@ -233,6 +266,8 @@ def _work_through(
     """Import the rest of the file and close the job, done or failed with the reason in plain words."""
     try:
         runner.run(file, job, importer, on_progress)
+    except runner.Overtaken:
+        log.warning("import overtaken", extra={"job": job.pk})
     except OperationalError:
         if not connection.is_usable():
             raise  # The database went away: the job stays open and is found again by resume_imports.

@@ -8,11 +8,11 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.utils.translation import gettext as _
 from psycopg import errors
 
@@ -25,9 +25,15 @@ from .processes import chunks_of
 from .staging import Raced, copy_rows
 
 CHECK_ROWS = 25_000
+MANY_ROWS = 20_000
+TRIGRAM_INDEXES = ("customer_name_trigram", "identifier_trigram")
 ATTEMPTS = 4
 # One chunk is applied at a time in the whole house: two imports can neither deadlock nor race.
 APPLY_LOCK = 7_302
+
+
+class Overtaken(Exception):
+    """Somebody else works through this job."""
 
 
 class Importer(RowReaders, Protocol):
@@ -35,6 +41,7 @@ class Importer(RowReaders, Protocol):
 
     kind: str
     fields: Sequence[Field]
+    tables: Sequence[str]  # What it fills.
 
     def apply(self, rows: Sequence[Any], setup: Setup, *, for_good: bool) -> Outcome:
         """Write these rows within the caller's transaction, or only say what writing them would do.
@@ -96,6 +103,21 @@ def run(
             _apply_for_good(chunk, job, importer, setup)
             if on_progress:
                 on_progress(job)
+    if job.rows >= MANY_ROWS:
+        _settle(importer.tables)
+
+
+def _settle(tables: Sequence[str]) -> None:
+    """After many rows: take into the trigram indexes what waits there, and count the tables anew, so that
+    the next search and the next segment are planned for what is there now.
+
+    A role that does not own the tables leaves both to autovacuum.
+    """
+    with suppress(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
+        for index in TRIGRAM_INDEXES:
+            cursor.execute("SELECT gin_clean_pending_list(%s)", [index])
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {', '.join(tables)}")
 
 
 @contextmanager
@@ -115,7 +137,10 @@ def setup_of(job: ImportJob) -> Setup:
 
 
 def _apply_for_good(chunk: Chunk, job: ImportJob, importer: Importer, setup: Setup) -> None:
-    """Apply a chunk and account for each of its rows, in one transaction; a lost race is run again."""
+    """Apply a chunk and account for each of its rows, in one transaction; a lost race is run again.
+
+    Raises Overtaken, and keeps nothing, when these rows are accounted for already.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
@@ -129,7 +154,9 @@ def _apply_for_good(chunk: Chunk, job: ImportJob, importer: Importer, setup: Set
                     "rejected": job.rejected + refusals,
                     "done_bytes": chunk.read_bytes,
                 }
-                ImportJob.objects.filter(pk=job.pk).update(**counts)
+                # Whoever lost the lock of the job without noticing is stopped here.
+                if not ImportJob.objects.filter(pk=job.pk, rows=job.rows).update(**counts):
+                    raise Overtaken
         except (Raced, OperationalError) as error:
             if attempt == ATTEMPTS or not _is_lost_race(error):
                 raise
