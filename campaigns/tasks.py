@@ -84,9 +84,9 @@ def follow_orders() -> None:
 
 @shared_task
 def count_results() -> None:
-    """Count the campaigns whose figures are overdue, for the pages to read."""
+    """Count and foresee the campaigns whose figures are overdue, for the pages to read."""
     for _ in range(COUNTS_PER_RING):
-        if not results.count_overdue():
+        if not results.count_overdue() and not results.foresee_overdue():
             return
 
 

@@ -51,12 +51,20 @@ class Conversion(models.Model):
 
 
 class Tally(models.Model):
-    """A campaign's figures as a worker last counted them: what pages show, without counting."""
+    """A campaign's figures as a worker last counted them: what pages show, without counting.
+
+    `figures` are what became of its messages, `forecast` is what planning would write.
+    """
 
     campaign = models.OneToOneField(Campaign, models.CASCADE, primary_key=True, related_name="tally")
     counted_at = models.DateTimeField(null=True, help_text="Empty until the first count.")
     cost_ms = models.PositiveIntegerField(default=0, help_text="What the count cost, in milliseconds.")
     figures = models.JSONField(default=dict, help_text="As campaigns.results.Results writes them.")
+    foreseen_at = models.DateTimeField(null=True, help_text="Empty while there is no forecast.")
+    foresight_ms = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="What the forecast cost, in milliseconds."
+    )
+    forecast = models.JSONField(null=True, help_text="As campaigns.results.Foreseen writes it.")
 
     def __str__(self) -> str:
         return f"campaign {self.campaign_id} at {self.counted_at}"

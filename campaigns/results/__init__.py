@@ -2,6 +2,7 @@
 
 from .counting import count_overdue, count_results
 from .figures import GROUPS, LABELS, ChannelFigures, Left, LinkFigures, Results, Share
+from .foreseeing import Foreseen, forecast_of, foresee_overdue
 from .people import behind, unsubscribe_events
 from .reading import Listed, figures_for, kept_results, poll_seconds, results_of, speed_of
 
@@ -9,6 +10,7 @@ __all__ = [
     "GROUPS",
     "LABELS",
     "ChannelFigures",
+    "Foreseen",
     "Left",
     "LinkFigures",
     "Listed",
@@ -18,6 +20,8 @@ __all__ = [
     "count_overdue",
     "count_results",
     "figures_for",
+    "forecast_of",
+    "foresee_overdue",
     "kept_results",
     "poll_seconds",
     "results_of",

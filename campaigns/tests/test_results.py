@@ -6,7 +6,10 @@ from django.utils.timezone import now
 
 from campaigns import results, services
 from campaigns.models import Campaign, Click, Link, Message, Tally
+from campaigns.results import foreseeing
 from campaigns.tests.factories import launch, make_brand, make_campaign, read_the_whole_log
+from core.errors import DomainError
+from core.tests.factories import make_user
 from customers import events
 from customers.tests.factories import make_customer, make_event
 
@@ -259,3 +262,66 @@ def test_what_came_back_is_told_by_reason_and_texts_by_their_cost():
     [kept] = results.results_of(campaign).channels
     assert kept == texts
     assert list(kept.groups) == list(results.GROUPS)  # The columns of the page.
+
+
+# --- what would be sent -------------------------------------------------------------------------------
+
+
+def waiting(**fields):
+    campaign = make_campaign(**fields)
+    services.schedule_campaign(campaign.pk, send_at=now() + timedelta(days=1), by=make_user())
+    campaign.refresh_from_db()
+    return campaign
+
+
+def test_a_forecast_is_kept_for_who_looks_later(django_assert_num_queries):
+    make_people(2)
+    make_customer(email="no@x.example")
+    campaign = waiting()
+    first = results.forecast_of(campaign)
+
+    assert (first.people, first.messages, first.held_back) == (2, 2, {"email": {"no_consent": 1}})
+    with django_assert_num_queries(1):
+        assert results.forecast_of(campaign) == first
+
+
+def test_a_forecast_of_another_revision_is_made_anew():
+    make_people(2)
+    campaign = waiting()
+    results.forecast_of(campaign)
+    make_people(1)
+    assert results.forecast_of(campaign).people == 2
+    Campaign.objects.filter(pk=campaign.pk).update(revision=campaign.revision + 1)
+    campaign.refresh_from_db()
+    assert results.forecast_of(campaign).people == 3
+
+
+def test_a_worker_renews_an_old_forecast_while_the_campaign_waits():
+    make_people(2)
+    campaign = waiting()
+    results.forecast_of(campaign)
+    make_people(1)
+    assert not results.foresee_overdue(), "It was made a moment ago."
+    Tally.objects.update(foreseen_at=now() - timedelta(minutes=2))
+    assert results.foresee_overdue()
+    assert results.forecast_of(campaign).people == 3
+
+    Campaign.objects.filter(pk=campaign.pk).update(status="draft")
+    Tally.objects.update(foreseen_at=now() - timedelta(minutes=2))
+    assert not results.foresee_overdue()
+
+
+def test_a_forecast_that_fails_is_left_to_who_looks(monkeypatch):
+    make_people(1)
+    campaign = waiting()
+    results.forecast_of(campaign)
+
+    def too_slow(campaign):
+        raise DomainError("It takes too long.")
+
+    monkeypatch.setattr(foreseeing, "forecast", too_slow)
+    Tally.objects.update(foreseen_at=now() - timedelta(minutes=2))
+    assert results.foresee_overdue()
+    assert not results.foresee_overdue()
+    with pytest.raises(DomainError):
+        results.forecast_of(campaign)
