@@ -75,6 +75,9 @@ def fresh_database() -> None:
         )
         server.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
     connection.settings_dict["NAME"] = DATABASE
+    from campaigns.switch import turn_sends
+
+    turn_sends(True, reason="a copy made to be broken", by="faults")  # Copies are silent by themselves.
     broker().flushall()
 
 
