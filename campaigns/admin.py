@@ -3,7 +3,17 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .models import Brand, Campaign, Click, Content, Conversion, Message, SandboxText, Sender
+from .models import (
+    Brand,
+    Campaign,
+    Click,
+    Content,
+    Conversion,
+    Message,
+    ProviderReport,
+    SandboxText,
+    Sender,
+)
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -85,3 +95,11 @@ class ConversionAdmin(ReadOnly):
 class SandboxTextAdmin(ReadOnly):
     list_display = ("ref", "sender", "to", "parts", "report", "accepted_at", "reported_at")
     list_filter = ("report",)
+
+
+@admin.register(ProviderReport)
+class ProviderReportAdmin(ReadOnly):
+    list_display = ("provider", "kind", "message", "ref", "received_at", "processed_at", "dead_at", "problem")
+    list_filter = ("provider", "kind", "problem")
+    search_fields = ("event_id__exact", "ref__exact")
+    show_facets = admin.ShowFacets.NEVER

@@ -377,7 +377,7 @@ def test_every_provider_can_write_our_mails(settings, resend, name):
 
 
 def problems() -> list[str]:
-    return [problem.id for problem in run_checks() if problem.id.startswith("campaigns.")]
+    return sorted(problem.id for problem in run_checks() if problem.id.startswith("campaigns."))
 
 
 def test_the_check_says_what_a_provider_lacks(settings):

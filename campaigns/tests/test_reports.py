@@ -305,7 +305,12 @@ def test_what_strangers_write_can_be_kept():
     inbox.receive(
         [
             notice(message, "delivered", detail="\0\ud800" + "y" * 400, payload=odd, ref="r" * 300),
-            notice(message, "sent", payload={"a\0b": ["\ud800", 1.5, None, True]}, event_id="e" * 300),
+            notice(
+                message,
+                "sent",
+                payload={"a\0b": ["\ud800", 1.5, None, True, float("nan"), 10**40]},
+                event_id="e" * 300,
+            ),
         ]
     )
     count_reports()
