@@ -30,4 +30,6 @@ SCHEDULE = {
     "resume customer imports": ring_every(15, "customers.tasks.resume_imports"),
     "resume order imports": ring_every(15, "orders.tasks.resume_imports"),
     "recount segments": ring_every(60, "segments.tasks.recount_segments"),
+    "follow segments": ring_every(5, "segments.tasks.follow_changes"),
+    "drop old days of segments": ring_every(24 * 3600, "segments.tasks.drop_old_days"),
 }

@@ -5,29 +5,30 @@ LEFT JOINed to the customers; the tree itself becomes AND, OR and NOT over `set.
 PostgreSQL turns such a join into an inner or an anti join where the condition is required or refused, a
 large set spills to disk instead of being searched row by row, and since every term is TRUE or FALSE,
 never NULL, NOT is exactly the complement. For one customer PostgreSQL pushes the id down into the sets.
+Sets of which one suffices are united into one, so that such a choice can be an inner join as well.
 
-User text only ever travels as a parameter. `as_of` is the moment of asking: nothing that happened later
-counts, be it an order, an event, a statement of consent, an identifier or the customer.
+Up to eight joins PostgreSQL orders by its own statistics; of more it takes the first as they stand. So
+the sets a person must be in come first, the smallest leading, by the planner's own estimates.
 """
 # ruff: noqa: S608 - building SQL is the point here; whatever a user wrote travels as a parameter.
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.utils.timezone import get_default_timezone, localdate
 from django.utils.translation import gettext as _
 
-from customers.addresses import address_hash_params, address_hash_sql
-from customers.contact import ADDRESS_KIND
 from customers.models import Customer
-from orders.models import Order
 
 from . import tree as t
-from .models import Segment
+from .conditions import Conditions
+from .models import Override, Segment
+from .selectivity import estimated_rows
 
 MAX_SETS = 150  # What one statement may join, segments inside segments included.
+ORDERED_BY_POSTGRES = 7  # Sets beside the customers: PostgreSQL's join_collapse_limit is 8.
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,22 @@ class Compiled:
     params: dict[str, Any]
 
 
-def compile_tree(tree: Any, as_of: datetime, *, prefix: str = "seg") -> Compiled:
-    """SELECT of the ids (column `id`, each once) of the customers the tree holds for."""
-    compiler = Compiler(as_of, prefix=prefix)
+def compile_tree(
+    tree: Any,
+    as_of: datetime,
+    *,
+    prefix: str = "seg",
+    only: Sequence[int] | None = None,
+    use_kept: bool = False,
+) -> Compiled:
+    """SELECT of the ids (column `id`, each once) of the customers the tree holds for.
+
+    `only` asks about these customers alone. `use_kept` reads segments inside it from the members kept
+    where those are as good as their rules (`Segment.is_kept`); without it every rule is asked anew, as an
+    audience needs it.
+    """
+    narrowed = None if only is None else list(only)
+    compiler = Compiler(as_of, prefix=prefix, only=narrowed, use_kept=use_kept)
     return compiler.select(compiler.expression(tree))
 
 
@@ -51,7 +65,7 @@ def audience_sql(
 
     No include segment means nobody. Raises TreeError when a segment is gone or contains itself.
     """
-    included, excluded = [_member(pk) for pk in include_ids], [_member(pk) for pk in exclude_ids]
+    included, excluded = [in_segment(pk) for pk in include_ids], [in_segment(pk) for pk in exclude_ids]
     compiler = Compiler(as_of, prefix=prefix)
     if not included:
         return compiler.select("false")
@@ -62,44 +76,48 @@ def audience_sql(
     return compiler.select(compiler.expression(tree))
 
 
-def _member(segment_id: int) -> t.InSegment:
+def in_segment(segment_id: int) -> t.InSegment:
+    """The tree of the people in a segment, by rules or a list."""
     return t.InSegment(type="segment", segment=segment_id)
 
 
-_COMPARE = {"at_least": ">=", "at_most": "<=", "exactly": "=", "equals": "=", "more_than": ">"}
-_COMPARE |= {"less_than": "<"}
-
-
-def _zero_is(operator: str, value: int) -> bool:
-    """Whether nothing at all satisfies the comparison."""
-    return {">=": value <= 0, "<=": value >= 0, "=": value == 0}[operator]
-
-
 @dataclass
-class Compiler:
+class Compiler(Conditions):
     """Collects the sets and parameters of one statement."""
 
-    as_of: datetime
-    prefix: str = "seg"
-    params: dict[str, Any] = field(default_factory=dict)
+    use_kept: bool = False
     sets: dict[str, str] = field(default_factory=dict)  # The SQL of a set to its alias.
     seen: dict[str, str] = field(default_factory=dict)  # A condition as JSON to its expression.
     segments: dict[int, Segment] = field(default_factory=dict)
     inside: tuple[int, ...] = ()  # The segments being compiled, outermost first.
+    required: set[str] = field(default_factory=set)  # Sets everybody found must be in.
+    _within: dict[str, str] = field(default_factory=dict)  # “is in the set” to the SQL of the set.
+    _elsewhere: int = 0  # Sets of statements inside this one.
+    _is_required: bool = True  # Whether what is compiled now must hold for the whole to hold.
 
     def select(self, expression: str, columns: str = "customer.id") -> Compiled:
         """The statement over everybody the expression holds for."""
         return Compiled(
-            f"SELECT {columns} FROM customers_customer AS customer{self.joins()} "
-            f"WHERE {self.exists()} AND ({expression})",
+            f"SELECT {columns} FROM customers_customer AS customer{self.joins(expression, columns)} "
+            f"WHERE {self.exists()}{self.among('customer.id')} AND ({expression})",
             self.params,
         )
 
-    def joins(self) -> str:
+    def joins(self, *expressions: str) -> str:
+        """The joins these expressions need."""
+        text = " ".join(expressions)
+        needed = {alias: sql for sql, alias in self.sets.items() if f"{alias}." in text}
         return "".join(
-            f"\nLEFT JOIN ({sql}) AS {alias} ON {alias}.customer_id = customer.id"
-            for sql, alias in self.sets.items()
+            f"\nLEFT JOIN ({needed[alias]}) AS {alias} ON {alias}.customer_id = customer.id"
+            for alias in self._ordered(needed)
         )
+
+    def _ordered(self, needed: dict[str, str]) -> list[str]:
+        """The aliases, in the order in which the joins should be made."""
+        if len(needed) <= ORDERED_BY_POSTGRES:
+            return list(needed)
+        rows = {alias: estimated_rows(sql, self.params) for alias, sql in needed.items()}
+        return sorted(needed, key=lambda alias: (alias not in self.required, rows[alias]))
 
     def exists(self) -> str:
         """People who may be in a segment at all: neither merged nor erased, and known by then."""
@@ -112,319 +130,118 @@ class Compiler:
         """A boolean SQL expression over the customer and the joined sets, never NULL."""
         match node:
             case t.AllOf():
-                return self._joined(node.nodes, " AND ", "true")
+                parts = [self.expression(one) for one in node.nodes]
+                return " AND ".join(f"({part})" for part in parts) or "true"
             case t.AnyOf():
-                return self._joined(node.nodes, " OR ", "false")
+                return self._any(node.nodes)
             case t.Not():
-                return f"NOT ({self.expression(node.node)})"
+                with self._not_required():
+                    return f"NOT ({self.expression(node.node)})"
             case t.InSegment():
                 return self._segment(node)
         key = f"{node.type}:{node.model_dump_json()}"
         if key not in self.seen:
-            self.seen[key] = self._condition(node)
+            self.seen[key] = self.condition(node)
         return self.seen[key]
 
-    def _joined(self, nodes: Iterable[Any], word: str, empty: str) -> str:
-        return word.join(f"({self.expression(node)})" for node in nodes) or empty
+    def _any(self, nodes: Sequence[Any]) -> str:
+        if len(nodes) == 1:
+            return self.expression(nodes[0])
+        with self._not_required():
+            parts = [self.expression(one) for one in nodes]
+        if all(part in self._within for part in parts):
+            return self.set_of(" UNION ".join(self._within[part] for part in parts))
+        return " OR ".join(f"({part})" for part in parts)
 
-    def _condition(self, node: Any) -> str:
-        match node:
-            case t.Attribute():
-                return self._attribute(node)
-            case t.Trait():
-                return self._compare_json("customer.traits", node)
-            case t.HasIdentifier():
-                return self._identifier(node)
-            case t.ConsentIs():
-                return self._consent(node)
-            case t.Reachable():
-                return self._reachable(node)
-            case t.EventCount():
-                return self._event(node)
-            case t.Sequence():
-                return self._sequence(node)
-            case t.Orders():
-                return self._orders(node)
-        raise TypeError(f"not a node: {node!r}")
-
-    # --- parts -----------------------------------------------------------------------------------
-
-    def param(self, value: Any) -> str:
-        """A placeholder for a value of the user's."""
-        name = f"{self.prefix}_{len(self.params)}"
-        self.params[name] = value
-        return f"%({name})s"
-
-    def now(self) -> str:
-        name = f"{self.prefix}_as_of"
-        self.params[name] = self.as_of
-        return f"%({name})s"
+    @contextmanager
+    def _not_required(self) -> Iterator[None]:
+        before, self._is_required = self._is_required, False
+        yield
+        self._is_required = before
 
     def set_of(self, sql: str, *, inside: bool = True) -> str:
-        """Whether the customer is in a set: SQL giving each customer_id at most once."""
         if sql not in self.sets:
-            if len(self.sets) == MAX_SETS:
+            if len(self.sets) + self._elsewhere >= MAX_SETS:
                 raise t.TreeError.at_top(
                     _("With the segments inside it, this is more than can be asked at once.")
                 )
             self.sets[sql] = f"{self.prefix}_set{len(self.sets)}"
-        return f"{self.sets[sql]}.customer_id IS {'NOT NULL' if inside else 'NULL'}"
-
-    def window(self, column: str, window: Any) -> str:
-        """Within the window and not after the moment of asking."""
-        parts = [f"{column} <= {self.now()}"]
-        if isinstance(window, t.LastDays):
-            parts.append(f"{column} > {self.param(self.as_of - timedelta(days=window.days))}")
-        elif isinstance(window, t.Between):
-            if window.since:
-                parts.append(f"{column} >= {self.param(midnight(window.since))}")
-            if window.until:
-                parts.append(f"{column} < {self.param(midnight(window.until + timedelta(days=1)))}")
-        return " AND ".join(parts)
-
-    def _like(self, text: str, *, start: bool = False) -> str:
-        for char in "\\%_":
-            text = text.replace(char, f"\\{char}")
-        return self.param(f"{text}%" if start else f"%{text}%")
-
-    def _compare_text(self, column: str, node: Any) -> str:
-        """Text without regard to case; the column is never NULL and '' when unknown."""
-        match node.op:
-            case "is":
-                return f"upper({column}) = upper({self.param(node.value)})"
-            case "is_not":
-                return f"upper({column}) <> upper({self.param(node.value)})"
-            case "one_of" | "not_one_of":
-                wanted = self.param([value.upper() for value in node.values])
-                found = f"upper({column}) = ANY({wanted}::text[])"
-                return found if node.op == "one_of" else f"NOT {found}"
-            case "contains":
-                return f"upper({column}) LIKE upper({self._like(node.value)})"
-            case "not_contains":
-                return f"upper({column}) NOT LIKE upper({self._like(node.value)})"
-            case "starts_with":
-                return f"upper({column}) LIKE upper({self._like(node.value, start=True)})"
-            case "set":
-                return f"{column} <> ''"
-        return f"{column} = ''"
-
-    def _compare_json(self, column: str, node: t.Comparison) -> str:
-        """A key of a jsonb object as text, or as a number where it is one."""
-        key = self.param(node.key)
-        if node.op not in t.NUMBER_OPS:
-            return self._compare_text(f"COALESCE({column} ->> {key}, '')", node)
-        number = (
-            f"CASE WHEN jsonb_typeof({column} -> {key}) = 'number' "
-            f"OR {column} ->> {key} ~ '^-?[0-9]{{1,30}}([.][0-9]{{1,30}})?$' "
-            f"THEN ({column} ->> {key})::numeric END"
-        )
-        return f"COALESCE({number} {_COMPARE[node.op]} {self.param(node.number)}, false)"
-
-    # --- conditions ------------------------------------------------------------------------------
-
-    def _attribute(self, node: t.Attribute) -> str:
-        if node.name == "home_store":
-            return self._home_store(node)
-        if node.name == "birth_date":
-            return self._birth_date(node)
-        if node.name in t.TIME_ATTRIBUTES:
-            return self._time(node)
-        column = f"customer.{node.name}"
-        if node.name in t.TEXT_ATTRIBUTES or node.op in ("set", "not_set"):
-            return self._compare_text(column, node)
-        wanted = [node.value] if node.value is not None else list(node.values)
-        found = f"{column} = ANY({self.param(wanted)}::text[])"
-        return found if node.op in ("is", "one_of") else f"NOT {found}"
-
-    def _home_store(self, node: t.Attribute) -> str:
-        column = "customer.home_store_id"
-        if node.op in ("set", "not_set"):
-            return f"{column} IS {'NOT NULL' if node.op == 'set' else 'NULL'}"
-        wanted = [node.value] if node.value is not None else list(node.values)
-        stores = f"ARRAY(SELECT id FROM inventory_store WHERE code = ANY({self.param(wanted)}::text[]))"
-        found = f"COALESCE({column} = ANY({stores}), false)"
-        return found if node.op in ("is", "one_of") else f"NOT {found}"
-
-    def _time(self, node: t.Attribute) -> str:
-        """created_at, or last_seen_at as it was by then: the column only knows the latest event."""
-        column = f"customer.{node.name}"
-        if node.name == "last_seen_at":
-            column = (
-                f"CASE WHEN {column} > {self.now()} THEN (SELECT max(occurred_at) FROM customers_event "
-                f"WHERE customer_id = customer.id AND occurred_at <= {self.now()}) ELSE {column} END"
-            )
-        return self._compare_time(column, node)
-
-    def _compare_time(self, column: str, node: Any) -> str:
-        match node.op:
-            case "set" | "not_set":
-                return f"({column}) IS {'NOT NULL' if node.op == 'set' else 'NULL'}"
-            case "before":
-                test = f"({column}) < {self.param(midnight(node.date))}"
-            case "after":
-                test = f"({column}) >= {self.param(midnight(node.date + timedelta(days=1)))}"
-            case "in_last":
-                test = f"({column}) > {self.param(self.as_of - timedelta(days=node.days))}"
-            case _:
-                test = f"({column}) <= {self.param(self.as_of - timedelta(days=node.days))}"
-        return f"COALESCE({test}, false)"
-
-    def _birth_date(self, node: t.Attribute) -> str:
-        column, today = "customer.birth_date", localdate(self.as_of, get_default_timezone())
-        match node.op:
-            case "set" | "not_set":
-                return f"{column} IS {'NOT NULL' if node.op == 'set' else 'NULL'}"
-            case "before" | "after":
-                test = f"{column} {'<' if node.op == 'before' else '>'} {self.param(node.date)}"
-            case "birthday_within":
-                days = birthdays(today, node.days or 0)
-                test = f"to_char({column}, 'MMDD') = ANY({self.param(days)}::text[])"
-            case "age_at_least":
-                test = f"{column} <= {self._years_before(today, node.years or 0)}"
-            case _:
-                test = f"{column} > {self._years_before(today, (node.years or 0) + 1)}"
-        return f"COALESCE({test}, false)"
-
-    def _years_before(self, today: date, years: int) -> str:
-        return f"{self.param(today)}::date - make_interval(years => {self.param(years)})"
-
-    def _identifier(self, node: t.HasIdentifier) -> str:
-        return self.set_of(
-            f"SELECT customer_id FROM customers_identifier WHERE kind = {self.param(node.kind)} "
-            f"AND created_at <= {self.now()} GROUP BY customer_id",
-            inside=node.has,
-        )
-
-    def _consents(self, channel: str) -> str:
-        """(customer_id, state) of marketing by a channel: the projection, or where it knows a later
-        statement than the moment of asking, the last one before it."""
-        now, wanted = self.now(), self.param(channel)
-        return (
-            f"SELECT consent.customer_id, CASE WHEN consent.effective_at <= {now} THEN consent.state ELSE "
-            "(SELECT said.state FROM customers_consentevent AS said "
-            "WHERE said.customer_id = consent.customer_id AND said.channel = consent.channel "
-            f"AND said.purpose = consent.purpose AND said.effective_at <= {now} "
-            "ORDER BY said.effective_at DESC, said.id DESC LIMIT 1) END AS state "
-            "FROM customers_consent AS consent "
-            f"WHERE consent.channel = {wanted} AND consent.purpose = 'marketing'"
-        )
-
-    def _consent(self, node: t.ConsentIs) -> str:
-        said = self._consents(node.channel)
-        is_known = node.state != "unknown"
-        test = f"state = {self.param(node.state)}" if is_known else "state IS NOT NULL"
-        return self.set_of(
-            f"SELECT customer_id FROM ({said}) AS said WHERE {test}",
-            inside=(node.op == "is") == is_known,
-        )
-
-    def _reachable(self, node: t.Reachable) -> str:
-        """The rule of customers.contact as a set: the preferred address, consent, no suppression."""
-        self.params.update(address_hash_params())
-        best = (
-            "SELECT DISTINCT ON (customer_id) customer_id, value FROM customers_identifier "
-            f"WHERE kind = {self.param(ADDRESS_KIND[node.channel])} AND created_at <= {self.now()} "
-            "ORDER BY customer_id, verified_at DESC NULLS LAST, id"
-        )
-        blocked = (
-            "SELECT FROM customers_suppression AS suppression "
-            f"WHERE suppression.channel = {self.param(node.channel)} "
-            f"AND suppression.created_at <= {self.now()} "
-            f"AND suppression.address_hash = {address_hash_sql('best.value')}"
-        )
-        return self.set_of(
-            f"SELECT best.customer_id FROM ({best}) AS best "
-            f"JOIN ({self._consents(node.channel)}) AS said ON said.customer_id = best.customer_id "
-            f"WHERE said.state = 'granted' AND NOT EXISTS ({blocked})",
-            inside=node.can,
-        )
-
-    def _happened(self, name: str, window: Any, where: Iterable[Any], alias: str = "event") -> str:
-        """Conditions on one event; uses event_name_time, or event_timeline for one customer."""
-        parts = [f"{alias}.name = {self.param(name)}", self.window(f"{alias}.occurred_at", window)]
-        parts += [self._compare_json(f"{alias}.properties", one) for one in where]
-        return " AND ".join(parts)
-
-    def _at_store(self, code: str) -> str:
-        return f"(SELECT id FROM inventory_store WHERE code = {self.param(code)})"
-
-    def _event(self, node: t.EventCount) -> str:
-        where = self._happened(node.name, node.window, node.where)
-        if node.channel:
-            where += f" AND event.channel = {self.param(node.channel)}"
-        if node.store:
-            where += f" AND event.store_id = {self._at_store(node.store)}"
-        people = f"SELECT event.customer_id FROM customers_event AS event WHERE {where}"
-        if node.op in ("did", "did_not"):
-            return self.set_of(f"{people} GROUP BY event.customer_id", inside=node.op == "did")
-        return self._aggregate(
-            f"{people} GROUP BY event.customer_id", "count(*)", _COMPARE[node.op], node.times or 0
-        )
-
-    def _aggregate(self, grouped: str, measure: str, operator: str, value: int) -> str:
-        """Compare an aggregate that is zero for people without a row: those are in no set, so where
-        zero satisfies the comparison, the set is of the people whom it fails."""
-        test = f"{measure} {operator} {self.param(value)}"
-        if _zero_is(operator, value):
-            return self.set_of(f"{grouped} HAVING NOT ({test})", inside=False)
-        return self.set_of(f"{grouped} HAVING {test}")
-
-    def _sequence(self, node: t.Sequence) -> str:
-        first = self._happened(node.first, node.window, node.first_where, "first")
-        then = self._happened(node.then, t.EVER, node.then_where, "second")
-        within = self.param(timedelta(days=node.within))
-        followed = (
-            "EXISTS (SELECT FROM customers_event AS second "
-            "WHERE second.customer_id = first.customer_id AND second.occurred_at > first.occurred_at "
-            f"AND second.occurred_at <= first.occurred_at + {within} AND {then})"
-        )
-        if not node.did:
-            followed = f"first.occurred_at + {within} <= {self.now()} AND NOT {followed}"
-        return self.set_of(
-            f"SELECT first.customer_id FROM customers_event AS first WHERE {first} AND {followed} "
-            "GROUP BY first.customer_id"
-        )
-
-    def _orders(self, node: t.Orders) -> str:
-        where = [f"status = '{Order.Status.COMPLETED}'", self.window("placed_at", node.window)]
-        if node.channel:
-            where.append(f"channel = {self.param(node.channel)}")
-        if node.store:
-            where.append(f"store_id = {self._at_store(node.store)}")
-        if node.currency:
-            where.append(f"currency = {self.param(node.currency)}")
-        grouped = f"SELECT customer_id FROM orders_order WHERE {' AND '.join(where)} GROUP BY customer_id"
-        if node.measure in ("first", "last"):
-            time_of = "min(placed_at)" if node.measure == "first" else "max(placed_at)"
-            return self.set_of(f"{grouped} HAVING {self._compare_time(time_of, node)}")
-        operator, value = _COMPARE[node.op], node.value or 0
-        if node.measure == "average":  # Without a division, and undefined without an order.
-            return self.set_of(f"{grouped} HAVING sum(total_minor) {operator} {self.param(value)} * count(*)")
-        measure = {"count": "count(*)", "quantity": "sum(quantity)", "revenue": "sum(total_minor)"}
-        return self._aggregate(grouped, measure[node.measure], operator, value)
+        alias = self.sets[sql]
+        expression = f"{alias}.customer_id IS {'NOT NULL' if inside else 'NULL'}"
+        if inside:
+            self._within[expression] = sql
+            self.required |= {alias} if self._is_required else set()
+        return expression
 
     # --- segments inside segments ----------------------------------------------------------------
 
+    def asked_anew(self, segment_id: int) -> str:
+        """Like the expression of a segment, but never read from the members kept of this one."""
+        segment = self.segment(segment_id)
+        return self._segment(in_segment(segment_id)) if segment.is_list else self._rules(segment)
+
     def _segment(self, node: t.InSegment) -> str:
         segment = self.segment(node.segment)
-        if segment.kind == Segment.Kind.LIST:
+        if segment.is_list:
             return self.set_of(
-                f"SELECT customer_id FROM segments_listmember WHERE segment_id = {self.param(segment.pk)} "
-                f"AND added_at <= {self.now()}",
+                self._people_of("segments_listmember", segment, "added_at"), inside=node.member
+            )
+        if self.use_kept and segment.is_kept(self.as_of):
+            return self.set_of(
+                f"SELECT customer_id FROM segments_membership WHERE segment_id = {self.param(segment.pk)} "
+                f"AND left_at IS NULL{self.among()}",
                 inside=node.member,
             )
-        with_names = (*self.inside, segment.pk)
+        if node.member:
+            return self._rules(segment)
+        with self._not_required():
+            return f"NOT ({self._rules(segment)})"
+
+    def _rules(self, segment: Segment) -> str:
+        """Whom the rules find, without those taken out by hand and with those put in."""
+        if segment.has_added:
+            return self.set_of(self._rules_and_added(segment))
+        path = (*self.inside, segment.pk)
         if segment.pk in self.inside:
-            raise t.TreeError.at_top(self._loop(with_names))
-        outer, self.inside = self.inside, with_names
+            raise t.TreeError.at_top(self._loop(path))
+        before, self.inside = self.inside, path
         expression = self.expression(t.parse_tree(segment.definition))
-        self.inside = outer
-        return f"({expression})" if node.member else f"NOT ({expression})"
+        self.inside = before
+        if segment.has_taken_out:
+            taken_out = self._people_of("segments_override", segment, "at", Override.Kind.EXCLUDE)
+            return f"({expression}) AND ({self.set_of(taken_out, inside=False)})"
+        return expression
+
+    def _rules_and_added(self, segment: Segment) -> str:
+        """A set of its own: “or added by hand” beside the rules would cost the planner its inner joins."""
+        inner = Compiler(
+            self.as_of,
+            prefix=self.prefix,
+            params=self.params,
+            only=self.only,
+            use_kept=self.use_kept,
+            segments=self.segments | {segment.pk: _without_added(segment)},
+            inside=self.inside,
+            _elsewhere=self._elsewhere + len(self.sets),
+        )
+        ruled = inner.select(inner._rules(inner.segments[segment.pk]), "customer.id AS customer_id")
+        self._elsewhere += len(inner.sets) + inner._elsewhere
+        self.segments |= {pk: one for pk, one in inner.segments.items() if pk not in self.segments}
+        added = self._people_of("segments_override", segment, "at", Override.Kind.INCLUDE)
+        return f"{ruled.sql} UNION {added}"
+
+    def _people_of(self, table: str, segment: Segment, since: str, kind: str = "") -> str:
+        """Who was put on a list, or into or out of a segment, by then."""
+        of_kind = f" AND kind = '{kind}'" if kind else ""
+        return (
+            f"SELECT customer_id FROM {table} WHERE segment_id = {self.param(segment.pk)}{of_kind} "
+            f"AND {since} <= {self.now()}{self.among()}"
+        )
 
     def segment(self, segment_id: int) -> Segment:
         """A segment the tree names, read once."""
         if segment_id not in self.segments:
-            found = Segment.objects.only("name", "kind", "definition").filter(pk=segment_id).first()
+            found = Segment.objects.with_overrides().filter(pk=segment_id).first()
             if found is None:
                 raise t.TreeError.at_top(_("A segment it uses no longer exists."))
             self.segments[segment_id] = found
@@ -435,18 +252,7 @@ class Compiler:
         return _("A segment cannot contain itself: {loop}.").format(loop=" → ".join(names))
 
 
-def midnight(day: date) -> datetime:
-    """The start of a day in the time zone of the house."""
-    return datetime.combine(day, time.min, tzinfo=get_default_timezone())
-
-
-def birthdays(today: date, days: int) -> list[str]:
-    """The birthdays from today to some days ahead, as MMDD; 29 February is kept on the 28th when there
-    is none."""
-    found = []
-    for ahead in range(days + 1):
-        day = today + timedelta(days=ahead)
-        found.append(f"{day:%m%d}")
-        if (day.month, day.day) == (2, 28) and (day + timedelta(days=1)).month == 3:
-            found.append("0229")
-    return found
+def _without_added(segment: Segment) -> Segment:
+    alone = Segment(pk=segment.pk, name=segment.name, kind=segment.kind, definition=segment.definition)
+    alone.has_added, alone.has_taken_out = False, segment.has_taken_out
+    return alone

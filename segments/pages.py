@@ -1,22 +1,34 @@
 """What the pages of segments show, put together from questions."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
+from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localdate, now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from core.http import StaffRequest
+from core.templatetags.ui import num
+from customers.contact import name_of
 from customers.models import Customer, CustomerQuerySet
 
-from . import questions
+from . import questions, services
+from .limits import TooSlow
 from .models import Segment, SegmentQuerySet
-from .services import Added
+from .services import ByHand
 from .tree import TreeError, parse_tree, segments_in
 from .words import Names, outline
 
+if TYPE_CHECKING:
+    from core.models import User
+
 PAGE = 50
+DAYS = 30  # Of who came and went.
+DECISIONS = 20  # By hand, shown on the page.
 QUICK_MS = 500  # A segment that counts faster than this shows its members with the page.
 
 
@@ -60,10 +72,12 @@ def detail_context(
         "segment": segment,
         "used_by": visible.active().naming(segment.pk),
         "others": visible.active().exclude(pk=segment.pk).only("name"),
+        "history": _history(segment),
     }
     try:
         if not segment.is_list:
             context["outline"] = outline(parse_tree(segment.definition), Names())
+            context["decisions"] = _decisions(segment, customers)
     except TreeError as error:
         context["problem"] = str(error)
     if before is not None or _is_quick(segment):
@@ -72,7 +86,35 @@ def detail_context(
 
 
 def _is_quick(segment: Segment) -> bool:
-    return segment.is_list or (segment.count_ms is not None and segment.count_ms < QUICK_MS)
+    quick = segment.count_ms is not None and segment.count_ms < QUICK_MS
+    return quick or segment.is_list or segment.is_kept(now())
+
+
+def _history(segment: Segment) -> dict[str, Any] | None:
+    """Who came and went, day by day, as a chart; None while there is no second day to tell of."""
+    days = list(segment.days.filter(day__gt=localdate() - timedelta(days=DAYS)).order_by("day"))
+    if len(days) < 2:
+        return None
+    came, went = sum(one.entered for one in days), sum(one.left for one in days)
+    said = _("{came} came in and {went} went out in {n} days").format(came=num(came), went=num(went), n=DAYS)
+    series = [
+        {"name": _("Came in"), "values": [one.entered for one in days], "color": "ok"},
+        {"name": _("Went out"), "values": [one.left for one in days], "color": "warn"},
+    ]
+    labels = [date_format(one.day, "j M") for one in days]
+    return {"said": said, "chart": {"labels": labels, "series": series, "unit": None, "label": _("Day")}}
+
+
+def _decisions(segment: Segment, customers: CustomerQuerySet) -> dict[str, Any]:
+    """What was decided by hand, the latest first: the first few, and of how many."""
+    found = segment.overrides.filter(customer__in=customers).order_by("-at", "-pk")
+    shown = list(
+        found.select_related("customer", "by").prefetch_related("customer__identifiers")[: DECISIONS + 1]
+    )
+    total = len(shown) if len(shown) <= DECISIONS else found.count()
+    for one in shown:
+        one.said = questions.decided(one.get_kind_display(), one.by, one.at)  # type: ignore[attr-defined]
+    return {"shown": shown[:DECISIONS], "total": total}
 
 
 def members_context(segment: Segment, customers: CustomerQuerySet, *, before: str) -> dict[str, Any]:
@@ -80,11 +122,14 @@ def members_context(segment: Segment, customers: CustomerQuerySet, *, before: st
     below = int(before) if before.isdecimal() and len(before) < 19 else None
     try:
         ids = questions.member_ids(segment.pk, before=below, limit=PAGE + 1)
-    except (questions.TooSlow, TreeError) as error:
+    except (TooSlow, TreeError) as error:
         return {"segment": segment, "members": [], "members_problem": str(error)}
     people = questions.newest(
         ids[:PAGE], customers.select_related("home_store").prefetch_related("identifiers")
     )
+    since = questions.member_since(segment, ids)
+    for person in people:
+        person.member_since = since.get(person.pk)  # type: ignore[attr-defined]
     older = ids[PAGE - 1] if len(ids) > PAGE else None
     return {"segment": segment, "members": people, "older": older, "is_first_page": below is None}
 
@@ -98,13 +143,48 @@ def memberships_context(customer: Customer, visible: SegmentQuerySet) -> dict[st
     }
 
 
-def tell_outcome(request: StaffRequest, outcome: Added) -> None:
+def way_back(segment: Segment, person: Customer) -> str:
+    """Where to post to have again what holds about a person now."""
+    if segment.is_list:
+        back = "add" if segment.listmember_set.filter(customer=person).exists() else "remove"
+    else:
+        decided = segment.overrides.filter(customer=person).first()
+        back = {"include": "add", "exclude": "remove"}[decided.kind] if decided else "release"
+    return reverse(f"segments:member_{back}", args=[segment.pk, person.public_id])
+
+
+def decide(segment: Segment, person: Customer, verb: str, *, by: "User") -> str:
+    """Carry out a decision about one person; what to say about it. Raises DomainError."""
+    if verb == "add":
+        services.add_members(segment.pk, customer_ids=[person.pk], by=by)
+        said = (
+            _("{person} is on the list.") if segment.is_list else _("{person} is in, whatever the rules say.")
+        )
+    elif verb == "remove":
+        services.remove_members(segment.pk, customer_ids=[person.pk], by=by)
+        said = (
+            _("{person} is off the list.")
+            if segment.is_list
+            else _("{person} is out, whatever the rules say.")
+        )
+    else:
+        services.leave_to_rules(segment.pk, customer_ids=[person.pk])
+        said = _("The rules decide about {person} again.")
+    return said.format(person=name_of(person, person.identifiers.all()))
+
+
+def tell_outcome(request: StaffRequest, outcome: ByHand, *, is_out: bool = False) -> None:
     """Say what became of a paste; what was nobody is named, the first few of it."""
-    if outcome.added or outcome.already:
-        added = ngettext("{n} person added.", "{n} people added.", outcome.added)
-        text = added.format(n=outcome.added)
+    if outcome.changed or outcome.already:
+        if is_out:
+            said = ngettext("{n} person taken out.", "{n} people taken out.", outcome.changed)
+            already = _("{text} {n} out already.")
+        else:
+            said = ngettext("{n} person added.", "{n} people added.", outcome.changed)
+            already = _("{text} {n} there already.")
+        text = said.format(n=num(outcome.changed))
         if outcome.already:
-            text = _("{text} {n} already on the list.").format(text=text, n=outcome.already)
+            text = already.format(text=text, n=num(outcome.already))
         messages.success(request, text)
     for written, sentence in (
         (outcome.unknown, _("Nobody has: {values}.")),

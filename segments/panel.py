@@ -10,7 +10,7 @@ from customers.models import Customer, CustomerQuerySet, Identifier
 
 from . import questions
 from .builder import Builder
-from .questions import TooSlow
+from .limits import TooSlow
 from .tree import TreeError
 
 SAMPLE = 10

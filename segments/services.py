@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pghistory
@@ -11,14 +10,16 @@ from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
+from core.doorbell import ring
 from core.errors import DomainError
 from customers.addresses import InvalidIdentifier, normalise_email, normalise_phone
 from customers.models import Customer, Identifier
 
-from . import questions
+from . import membership
 from . import tree as t
-from .compiler import Compiler
-from .models import ListMember, Segment
+from .compiler import Compiler, in_segment
+from .limits import TooSlow, web_limit
+from .models import ListMember, Override, Segment
 
 if TYPE_CHECKING:
     from core.models import User
@@ -63,7 +64,7 @@ def update_segment(
 
 @transaction.atomic
 def duplicate_segment(segment_id: int, *, by: "User | None") -> Segment:
-    """A copy under a free name; of a list, with its people."""
+    """A copy under a free name, with the people somebody put on it or took out of it by hand."""
     original = Segment.objects.select_for_update().get(pk=segment_id)
     copy = Segment(
         name=_free_name(original.name),
@@ -76,6 +77,10 @@ def duplicate_segment(segment_id: int, *, by: "User | None") -> Segment:
     people = original.members.values_list("pk", flat=True)
     ListMember.objects.bulk_create(
         (ListMember(segment=copy, customer_id=pk, added_by=by) for pk in people), batch_size=5000
+    )
+    decided = original.overrides.values_list("customer", "kind")
+    Override.objects.bulk_create(
+        (Override(segment=copy, customer_id=pk, kind=kind, by=by) for pk, kind in decided), batch_size=5000
     )
     return copy
 
@@ -99,19 +104,19 @@ def archive_segment(segment_id: int, *, by: "User | None") -> Segment:
 def restore_segment(segment_id: int, *, by: "User | None") -> Segment:
     """Take a segment out of the archive."""
     segment = Segment.objects.select_for_update().get(pk=segment_id)
-    segment.archived_at = None
+    segment.archived_at = segment.due_at = None  # Nobody followed it meanwhile: count it soon.
     return _saved(segment, by)
 
 
-# --- fixed lists ----------------------------------------------------------------------------------
+# --- by hand ---------------------------------------------------------------------------------------
 
 
 @dataclass
-class Added:
-    """What became of a paste: how many people are new on the list, how many were there already, and what
-    was written that is nobody (`unknown`) or more than one person (`ambiguous`)."""
+class ByHand:
+    """What became of a decision about some people: for how many it is new, for how many it held already,
+    and what was pasted that is nobody (`unknown`) or more than one person (`ambiguous`)."""
 
-    added: int = 0
+    changed: int = 0
     already: int = 0
     unknown: list[str] = field(default_factory=list)
     ambiguous: list[str] = field(default_factory=list)
@@ -120,56 +125,108 @@ class Added:
 @transaction.atomic
 def add_members(
     segment_id: int, *, pasted: str = "", customer_ids: Iterable[int] = (), by: "User | None"
-) -> Added:
-    """Add people to a fixed list by ids, or by identifiers separated by lines, commas or semicolons."""
-    segment = _list(segment_id)
-    outcome = Added()
+) -> ByHand:
+    """Add people by ids, or by identifiers separated by lines, commas or semicolons.
+
+    On a fixed list they are on it from now on; a segment by rules keeps them in whatever its rules say.
+    """
+    segment, outcome = _open(segment_id), ByHand()
     wanted = set(customer_ids) | _found(pasted, outcome)
     people = set(Customer.objects.current().filter(pk__in=wanted).values_list("pk", flat=True))
-    present = set(
-        ListMember.objects.filter(segment=segment, customer__in=people).values_list("customer", flat=True)
-    )
-    ListMember.objects.bulk_create(
-        (ListMember(segment=segment, customer_id=pk, added_by=by) for pk in sorted(people - present)),
-        batch_size=5000,
-    )
-    outcome.added, outcome.already = len(people - present), len(present)
-    if outcome.added:
-        _forget_count(segment)
-        segment.save()
+    if segment.is_list:
+        outcome.changed = _put_on_list(segment, people, by)
+    else:
+        outcome.changed = _decide(segment, people, Override.Kind.INCLUDE, by)
+    outcome.already = len(people) - outcome.changed
+    return outcome
+
+
+@transaction.atomic
+def remove_members(
+    segment_id: int, *, pasted: str = "", customer_ids: Iterable[int] = (), by: "User | None"
+) -> ByHand:
+    """Take people off a fixed list, or keep them out of a segment by rules whatever its rules say."""
+    segment, outcome = _open(segment_id), ByHand()
+    people = set(customer_ids) | _found(pasted, outcome)
+    if segment.is_list:
+        outcome.changed = _take_off_list(segment, people)
+    else:
+        outcome.changed = _decide(segment, people, Override.Kind.EXCLUDE, by)
+    outcome.already = len(people) - outcome.changed
     return outcome
 
 
 @transaction.atomic
 def create_list(
     *, name: str, description: str = "", pasted: str = "", by: "User | None"
-) -> tuple[Segment, Added]:
+) -> tuple[Segment, ByHand]:
     """A fixed list with the people of a paste on it."""
     segment = create_segment(name=name, description=description, kind=Segment.Kind.LIST, by=by)
     return segment, add_members(segment.pk, pasted=pasted, by=by)
 
 
 @transaction.atomic
-def remove_members(segment_id: int, *, customer_ids: Iterable[int]) -> int:
-    """Take people off a fixed list; returns how many were on it."""
-    segment = _list(segment_id)
-    removed, _models = ListMember.objects.filter(segment=segment, customer__in=list(customer_ids)).delete()
+def leave_to_rules(segment_id: int, *, customer_ids: Iterable[int]) -> int:
+    """Forget what was decided by hand about these people; returns about how many something was."""
+    segment, people = _open(segment_id), set(customer_ids)
+    if segment.is_list:
+        raise DomainError(_("“{name}” is a fixed list.").format(name=segment.name))
+    forgotten, _models = Override.objects.filter(segment=segment, customer__in=people).delete()
+    _ask_again(segment, people)
+    return forgotten
+
+
+def _open(segment_id: int) -> Segment:
+    """The segment, locked: two people adding at once do not trip over each other."""
+    segment = Segment.objects.select_for_update().get(pk=segment_id)
+    _refuse_archived(segment)
+    return segment
+
+
+def _put_on_list(segment: Segment, people: set[int], by: "User | None") -> int:
+    present = ListMember.objects.filter(segment=segment, customer__in=people)
+    new = people - set(present.values_list("customer", flat=True))
+    ListMember.objects.bulk_create(
+        (ListMember(segment=segment, customer_id=pk, added_by=by) for pk in sorted(new)), batch_size=5000
+    )
+    if new:
+        _forget_count(segment)
+        segment.save()
+    return len(new)
+
+
+def _take_off_list(segment: Segment, people: set[int]) -> int:
+    removed, _models = ListMember.objects.filter(segment=segment, customer__in=people).delete()
     if removed:
         _forget_count(segment)
         segment.save()
     return removed
 
 
-def _list(segment_id: int) -> Segment:
-    """The list, locked: two people adding at once do not trip over each other."""
-    segment = Segment.objects.select_for_update().get(pk=segment_id)
-    _refuse_archived(segment)
-    if not segment.is_list:
-        raise DomainError(_("“{name}” finds its people by rules.").format(name=segment.name))
-    return segment
+def _decide(segment: Segment, people: set[int], kind: str, by: "User | None") -> int:
+    """Write down a decision by hand and carry it out; returns for how many it is new."""
+    decided = Override.objects.filter(segment=segment, customer__in=people, kind=kind)
+    new = people - set(decided.values_list("customer", flat=True))
+    Override.objects.bulk_create(
+        (Override(segment=segment, customer_id=pk, kind=kind, by=by) for pk in sorted(new)),
+        batch_size=5000,
+        update_conflicts=True,
+        unique_fields=["segment", "customer"],
+        update_fields=["kind", "by", "at"],
+    )
+    _ask_again(segment, new)
+    return len(new)
 
 
-def _found(pasted: str, outcome: Added) -> set[int]:
+def _ask_again(segment: Segment, people: set[int]) -> None:
+    """Let the members show it at once. While a full count has the segment, the follower does it after."""
+    if people and segment.counted_at and membership.try_lock(segment.pk):
+        moment = now()
+        moved = membership.refresh_people(segment.pk, sorted(people), moment)
+        membership.write_moves(segment.pk, moment, moved)
+
+
+def _found(pasted: str, outcome: ByHand) -> set[int]:
     """The customers behind pasted identifiers; what finds nobody or several goes to the outcome."""
     written = list(dict.fromkeys(part.strip() for part in re.split(r"[\n\r,;\t]+", pasted) if part.strip()))
     if len(written) > MAX_PASTED:
@@ -212,43 +269,17 @@ def _candidates(written: str) -> list[tuple[str, str]]:
 
 
 def count_segment(segment_id: int) -> Segment:
-    """Count a segment and keep the figures with their time and cost; safe to run twice.
+    """Count a segment in full while somebody waits.
 
-    Figures of a definition that was changed meanwhile are dropped. Raises TooSlow, which is remembered,
-    or TreeError when it contains itself.
+    Raises TooSlow when it takes longer than that somebody may wait, and has the workers count it, who may
+    take longer; raises TreeError when it contains itself.
     """
-    segment = Segment.objects.get(pk=segment_id)
-    this = Segment.objects.filter(pk=segment_id)
     try:
-        measured = questions.measure(questions.in_segment(segment_id))
-    except questions.TooSlow:
-        this.update(count_failed_at=now())
+        return membership.refresh(segment_id, limit_ms=web_limit())
+    except TooSlow:
+        Segment.objects.filter(pk=segment_id).update(due_at=None)
+        ring("segments.tasks.recount_segments")
         raise
-    this.filter(definition=segment.definition).update(
-        match_count=measured.matches,
-        reachable=measured.reachable,
-        count_ms=measured.ms,
-        counted_at=now(),
-        count_failed_at=None,
-    )
-    segment.refresh_from_db()
-    return segment
-
-
-def recount_stale(*, minutes: int, limit: int) -> int:
-    """Recount segments whose figures are older; returns how many. What cannot be counted is left as it is."""
-    counted = 0
-    for segment in Segment.objects.stale(now() - timedelta(minutes=minutes))[:limit]:
-        try:
-            count_segment(segment.pk)
-            counted += 1
-        except Segment.DoesNotExist:  # Deleted since the list was read.
-            continue
-        except questions.TooSlow:
-            continue
-        except t.TreeError:
-            Segment.objects.filter(pk=segment.pk).update(count_failed_at=now())
-    return counted
 
 
 # --- shared ---------------------------------------------------------------------------------------
@@ -267,9 +298,10 @@ def _checked(segment: Segment, definition: Any) -> dict[str, Any]:
             raise t.TreeError.at_top(_("“{name}” is in the archive.").format(name=one.name))
     kept = t.dump_tree(tree)
     if segment.pk:
-        as_changed = Segment(pk=segment.pk, name=segment.name, kind=segment.kind, definition=kept)
+        as_changed = Segment.objects.with_overrides().get(pk=segment.pk)
+        as_changed.definition = kept
         compiler = Compiler(now(), segments={segment.pk: as_changed})
-        compiler.expression(questions.in_segment(segment.pk))
+        compiler.expression(in_segment(segment.pk))
     else:
         Compiler(now()).expression(tree)
     return kept
@@ -281,6 +313,7 @@ def _saved(segment: Segment, by: "User | None") -> Segment:
     try:
         with transaction.atomic(), pghistory.context(user=by.pk if by else None):
             segment.save()
+            ring("segments.tasks.recount_segments")
     except IntegrityError as error:
         raise DomainError(
             _("There is already a segment called “{name}”.").format(name=segment.name)
@@ -294,8 +327,9 @@ def _refuse_archived(segment: Segment) -> None:
 
 
 def _forget_count(segment: Segment) -> None:
+    """Its members stay as they are and are not relied on; the next full count tells who came and went."""
     segment.match_count, segment.reachable = None, {}
-    segment.counted_at = segment.count_ms = segment.count_failed_at = None
+    segment.counted_at = segment.count_ms = segment.count_failed_at = segment.due_at = None
 
 
 def _free_name(name: str) -> str:

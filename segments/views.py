@@ -12,12 +12,12 @@ from django_htmx.http import trigger_client_event
 from core.errors import DomainError
 from core.http import StaffRequest
 from core.policy import requires
-from customers.contact import name_of
 from customers.models import Customer
 from customers.page import customer_context, visible_customer
 
 from . import pages, questions, services
 from .forms import ListForm, PasteForm, SegmentForm
+from .limits import TooSlow
 from .models import Segment
 from .tree import TreeError
 
@@ -72,12 +72,14 @@ def segment_count(request: StaffRequest, pk: int) -> HttpResponse:
     segment, problem = _segment(request, pk), ""
     try:
         segment = services.count_segment(segment.pk)
-    except (questions.TooSlow, TreeError) as error:
+    except TooSlow:
+        problem = _("This takes a while, so the workers are counting it. Look again in a minute.")
+    except TreeError as error:
         problem = str(error)
-        segment.refresh_from_db()
+    segment.refresh_from_db()
     if not _is_fragment(request):
         if problem:
-            messages.error(request, problem)
+            messages.warning(request, problem)
         return _to_detail(segment)
     context = {"segment": segment, "problem": problem, "is_counted_now": True}
     return render(request, "segments/partials/figures.html", context, status=422 if problem else 200)
@@ -96,7 +98,7 @@ def segment_overlap(request: StaffRequest, pk: int) -> HttpResponse:
     if chosen:
         try:
             context["overlap"] = questions.overlap(segment.pk, chosen.pk)
-        except (questions.TooSlow, TreeError) as error:
+        except (TooSlow, TreeError) as error:
             context["overlap_problem"] = str(error)
     return render(request, "segments/partials/overlap.html", context)
 
@@ -110,7 +112,7 @@ def segment_why(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse
     context: dict[str, Any] = {"segment": segment, "person": person}
     try:
         context["checked"] = questions.explain(questions.in_segment(pk), person.pk)
-    except (questions.TooSlow, TreeError) as error:
+    except (TooSlow, TreeError) as error:
         context["problem"] = str(error)
     template = "segments/partials/verdict.html" if _is_fragment(request) else "segments/why.html"
     return render(request, template, context)
@@ -206,50 +208,51 @@ def list_edit(request: StaffRequest, pk: int) -> HttpResponse:
 
 @requires("segments.change_segment")
 @require_POST
-def members_add(request: StaffRequest, pk: int) -> HttpResponse:
+def members_change(request: StaffRequest, pk: int) -> HttpResponse:
+    """People pasted: added or, with `do` saying so, taken out."""
     segment, form = _segment(request, pk), PasteForm(request.POST)
+    verb = services.remove_members if request.POST.get("do") == "out" else services.add_members
     if form.is_valid():
         try:
-            outcome = services.add_members(pk, **form.cleaned_data, by=request.user)
-            pages.tell_outcome(request, outcome)
+            outcome = verb(pk, **form.cleaned_data, by=request.user)
+            pages.tell_outcome(request, outcome, is_out=verb is services.remove_members)
             return _to_detail(segment)
         except DomainError as error:
             form.add_error(None, str(error))
     visible = Segment.objects.visible_to(request.user)
     customers = Customer.objects.visible_to(request.user)
     context = pages.detail_context(segment, visible, customers, before=None)
-    if not segment.is_list or segment.archived_at:  # Then the page has no form to say it at.
+    if segment.archived_at:  # Then the page has no form to say it at.
         context["problem"] = " ".join(str(error) for error in form.non_field_errors())
     return render(request, "segments/detail.html", context | {"paste": form}, status=422)
 
 
 @requires("segments.change_segment")
 @require_POST
-def member_remove(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse:
-    segment = _segment(request, pk)
-    person = visible_customer(request.user, public_id)
-    try:
-        services.remove_members(pk, customer_ids=[person.pk])
-    except DomainError as error:
-        return _told(request, segment, str(error), kind="error")
-    segment.refresh_from_db()
-    text = _("{person} is off the list.").format(person=name_of(person, person.identifiers.all()))
-    return _told(request, segment, text, undo=reverse("segments:member_restore", args=[pk, public_id]))
+def member_add(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse:
+    return _by_hand(request, pk, public_id, "add")
 
 
 @requires("segments.change_segment")
 @require_POST
-def member_restore(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse:
-    """Undo of a removal."""
-    segment = _segment(request, pk)
-    person = visible_customer(request.user, public_id)
+def member_remove(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse:
+    return _by_hand(request, pk, public_id, "remove")
+
+
+@requires("segments.change_segment")
+@require_POST
+def member_release(request: StaffRequest, pk: int, public_id: UUID) -> HttpResponse:
+    """The rules decide about this person again."""
+    return _by_hand(request, pk, public_id, "release")
+
+
+def _by_hand(request: StaffRequest, pk: int, public_id: UUID, verb: str) -> HttpResponse:
+    """Decide about one person, with a way back to what held before."""
+    segment, person = _segment(request, pk), visible_customer(request.user, public_id)
+    undo = pages.way_back(segment, person)
     try:
-        services.add_members(pk, customer_ids=[person.pk], by=request.user)
+        text = pages.decide(segment, person, verb, by=request.user)
     except DomainError as error:
         return _told(request, segment, str(error), kind="error")
     segment.refresh_from_db()
-    return _told(
-        request,
-        segment,
-        _("{person} is on the list again.").format(person=name_of(person, person.identifiers.all())),
-    )
+    return _told(request, segment, text, undo=undo)

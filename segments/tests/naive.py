@@ -12,7 +12,7 @@ from django.conf import settings
 from customers.addresses import address_hash
 from customers.models import ConsentEvent, Customer, Event, Identifier, Suppression
 from orders.models import Order
-from segments.models import ListMember, Segment
+from segments.models import ListMember, Override, Segment
 from segments.tree import parse_tree
 
 HOUSE = ZoneInfo(settings.TIME_ZONE)
@@ -27,6 +27,7 @@ class Person:
     events: list[Event] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     lists: list[ListMember] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
 
 
 @dataclass
@@ -48,6 +49,8 @@ class World:
             people[row.customer_id].orders.append(row)
         for row in ListMember.objects.all():
             people[row.customer_id].lists.append(row)
+        for row in Override.objects.all():
+            people[row.customer_id].overrides.append(row)
         return cls(people, {one.pk: one for one in Segment.objects.all()}, list(Suppression.objects.all()))
 
     def matching(self, tree: Any, as_of: datetime) -> set[int]:
@@ -182,6 +185,9 @@ class World:
             inside = any(m.segment_id == segment.pk and m.added_at <= as_of for m in person.lists)
         else:
             inside = self.holds(parse_tree(segment.definition), person, as_of)
+            for one in person.overrides:
+                if one.segment_id == segment.pk and one.at <= as_of:
+                    inside = one.kind == "include"
         return inside == node.member
 
 

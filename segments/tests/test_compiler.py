@@ -19,7 +19,7 @@ from inventory.tests.factories import make_store
 from orders.models import Order
 from orders.tests.factories import make_order
 from segments.compiler import Compiled, audience_sql, compile_tree
-from segments.models import ListMember, Segment
+from segments.models import ListMember, Override, Segment
 from segments.tests.factories import EVERYBODY, make_list, make_segment
 from segments.tests.naive import World
 from segments.tree import Not, TreeError, parse_tree
@@ -143,6 +143,15 @@ def fill(one: Customer, number: int, dice: random.Random, stores: list[Store]) -
             store=dice.choice([*stores, None]),
         )
         for n in range(dice.randrange(5))
+    )
+
+
+def decide_by_hand(segment: Segment, dice: random.Random) -> None:
+    """Some people in, some out, some of it only later."""
+    people = list(Customer.objects.order_by("pk"))
+    Override.objects.bulk_create(
+        Override(segment=segment, customer=one, kind=dice.choice(["include", "exclude"]), at=some_time(dice))
+        for one in dice.sample(people, 8)
     )
 
 
@@ -288,7 +297,7 @@ def depth(tree: dict[str, Any]) -> int:
 @pytest.fixture(params=[1, 2, 3])
 def world(request):
     populate(request.param)
-    make_segment(
+    nested = make_segment(
         name="Nested",
         definition={
             "type": "any",
@@ -298,6 +307,7 @@ def world(request):
             ],
         },
     )
+    decide_by_hand(nested, random.Random(request.param))
     return World.load()
 
 

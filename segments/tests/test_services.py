@@ -11,7 +11,9 @@ from customers.models import Channel, Identifier
 from customers.services import suppress_address
 from customers.tests.factories import make_customer, make_event
 from orders.tests.factories import make_order
-from segments import questions, services, tasks
+from segments import membership, questions, services, tasks
+from segments.compiler import Compiled
+from segments.limits import TooSlow, time_limit
 from segments.models import ListMember, Segment
 from segments.tests.factories import EVERYBODY, make_list, make_segment
 from segments.tree import TreeError, parse_tree
@@ -128,11 +130,11 @@ def test_pasted_identifiers_find_their_people_and_the_rest_is_named():
     outcome = services.add_members(segment.pk, pasted=pasted, by=by)
 
     assert set(segment.members.all()) == {ada, bo, card}
-    assert (outcome.added, outcome.already) == (3, 0)
+    assert (outcome.changed, outcome.already) == (3, 0)
     assert outcome.unknown == ["nobody@example.com", "gone@example.com"]
     assert erased not in segment.members.all()
     again = services.add_members(segment.pk, pasted=pasted, by=by)
-    assert (again.added, again.already) == (0, 3)
+    assert (again.changed, again.already) == (0, 3)
     assert ListMember.objects.filter(added_by=by).count() == 3
 
 
@@ -154,16 +156,16 @@ def test_junk_in_a_paste_is_reported_not_an_error():
         services.add_members(segment.pk, pasted="\n".join(map(str, range(10_001))), by=None)
 
 
-def test_only_a_list_takes_people():
-    with pytest.raises(DomainError, match="by rules"):
-        services.add_members(make_segment().pk, customer_ids=[make_customer().pk], by=None)
+def test_only_a_segment_by_rules_can_be_left_to_them():
+    with pytest.raises(DomainError, match="is a fixed list"):
+        services.leave_to_rules(make_list().pk, customer_ids=[make_customer().pk])
 
 
 def test_taking_people_off_voids_the_count():
     one, other = make_customer(), make_customer()
     segment = services.count_segment(make_list(one, other).pk)
-    assert services.remove_members(segment.pk, customer_ids=[one.pk]) == 1
-    assert services.remove_members(segment.pk, customer_ids=[one.pk]) == 0
+    assert services.remove_members(segment.pk, customer_ids=[one.pk], by=None).changed == 1
+    assert services.remove_members(segment.pk, customer_ids=[one.pk], by=None).changed == 0
     segment.refresh_from_db()
     assert segment.counted_at is None
     assert services.count_segment(segment.pk).match_count == 1
@@ -191,52 +193,67 @@ def test_a_count_says_how_many_match_and_how_many_can_be_reached():
     assert segment.count_ms is not None
 
 
-def test_a_count_that_takes_too_long_stops_kindly_and_is_remembered(settings, monkeypatch):
+SLOW = Compiled("SELECT 1::bigint AS id FROM pg_sleep(5)", {})
+
+
+def test_a_count_that_takes_too_long_is_stopped_kindly_and_left_to_the_workers(settings, monkeypatch):
+    settings.SEGMENT_WEB_TIMEOUT_MS = 50
+    segment = make_segment()
+    monkeypatch.setattr(membership, "_asked_anew", lambda *asked: SLOW)
+    with pytest.raises(TooSlow, match="takes longer than"):
+        services.count_segment(segment.pk)
+    segment.refresh_from_db()
+    assert not segment.has_timed_out
+    assert Segment.objects.due(now()).get() == segment
+
+
+def test_a_worker_that_runs_out_of_time_says_so_and_tries_again_later(settings, monkeypatch):
     settings.SEGMENT_TIMEOUT_MS = 50
     segment = make_segment()
-    slow = "SELECT 1, NULL::bigint[], NULL::jsonb FROM pg_sleep(5)"
-    monkeypatch.setattr(questions, "_measure_sql", lambda compiled: slow)
-    with pytest.raises(questions.TooSlow, match="takes longer than"):
-        services.count_segment(segment.pk)
+    monkeypatch.setattr(membership, "_asked_anew", lambda *asked: SLOW)
+    assert membership.refresh_due(limit=5) == 0
     segment.refresh_from_db()
     assert segment.has_timed_out
     assert segment.match_count is None
+    assert not Segment.objects.due(now()).exists()
+    assert segment.due_at < now() + timedelta(days=1)
+
+
+def test_people_reached_may_be_older_than_the_count(settings, monkeypatch):
+    make_customer(email="a@example.com", consents=("email",))
+    segment = services.count_segment(make_segment().pk)
+    make_customer()
+
+    def too_long(*asked):
+        raise TooSlow
+
+    monkeypatch.setattr(membership, "count_reachable", too_long)
+    segment = services.count_segment(segment.pk)
+    assert (segment.match_count, segment.reachable) == (2, {"email": 1, "sms": 0})
 
 
 def test_the_time_limit_ends_with_the_question(settings):
     settings.SEGMENT_TIMEOUT_MS = 50
-    with questions.time_limit():
+    with time_limit():
         pass
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.1)")  # Would be cancelled under the limit.
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("0",)
+        for name, usual in (("statement_timeout", "0"), ("random_page_cost", "4")):
+            cursor.execute(f"SHOW {name}")
+            assert cursor.fetchone() == (usual,)
 
 
-def test_figures_of_a_definition_changed_meanwhile_are_dropped(monkeypatch):
-    make_customer()
-    segment = make_segment()
-    measure = questions.measure
-
-    def slowly(tree, **more):
-        found = measure(tree, **more)
-        services.update_segment(segment.pk, name=segment.name, definition=BUYERS, by=None)
-        return found
-
-    monkeypatch.setattr(questions, "measure", slowly)
-    assert services.count_segment(segment.pk).match_count is None
-
-
-def test_stale_segments_are_recounted_the_longest_waiting_first():
+def test_segments_that_are_due_are_counted_the_new_ones_first():
     make_customer()
     fresh, old, never, archived = (make_segment(name=name) for name in ("fresh", "old", "never", "archived"))
     moment = now()
-    Segment.objects.filter(pk=fresh.pk).update(counted_at=moment, match_count=7)
-    Segment.objects.filter(pk=old.pk).update(counted_at=moment - timedelta(hours=2), match_count=7)
+    due = {fresh: moment + timedelta(hours=1), old: moment - timedelta(hours=1)}
+    for one, at in due.items():
+        Segment.objects.filter(pk=one.pk).update(due_at=at, counted_at=moment, match_count=7)
     Segment.objects.filter(pk=archived.pk).update(archived_at=moment)
-    assert list(Segment.objects.stale(moment - timedelta(hours=1))) == [never, old]
-    tasks.recount_segments(minutes=60)
-    tasks.recount_segments(minutes=60)
+    assert list(Segment.objects.due(moment)) == [never, old]
+    tasks.recount_segments()
+    tasks.recount_segments()
     counts = dict(Segment.objects.values_list("name", "match_count"))
     assert counts == {"fresh": 7, "old": 1, "never": 1, "archived": None}
 
@@ -245,8 +262,8 @@ def test_a_segment_that_cannot_be_counted_does_not_hold_up_the_others():
     a = make_segment(name="A")
     Segment.objects.filter(pk=a.pk).update(definition=uses(a))
     b = make_segment(name="B")
-    assert services.recount_stale(minutes=60, limit=10) == 1
-    assert services.recount_stale(minutes=60, limit=10) == 0
+    assert membership.refresh_due(limit=10) == 1
+    assert membership.refresh_due(limit=10) == 0
     b.refresh_from_db()
     assert b.match_count == 0
 

@@ -1,8 +1,10 @@
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.urls import reverse
+from django.utils.timezone import localdate
 
 from core.roles import Role
 from core.tests.factories import make_user
@@ -10,10 +12,12 @@ from customers.models import Customer
 from customers.tests.factories import make_customer, make_event
 from inventory.tests.factories import make_store
 from orders.tests.factories import make_order
-from segments import services
-from segments.models import Segment
+from segments import membership, services
+from segments.compiler import Compiled
+from segments.models import Segment, SegmentDay
 from segments.tests.factories import make_list, make_segment
 from segments.tests.test_services import BUYERS
+from segments.tree import parse_tree
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +45,15 @@ WRITTEN = {
     "edit": (200, 403),
     "rename": (200, 403),
 }
-ACTS = ["archive", "restore", "duplicate", "members_add", "member_remove", "member_restore"]
+ACTS = [
+    "archive",
+    "restore",
+    "duplicate",
+    "members_change",
+    "member_add",
+    "member_remove",
+    "member_release",
+]
 STORE_STAFF = [Role.STORE_MANAGER, Role.STORE_CLERK]
 MARKETING = [Role.ADMINISTRATOR, Role.MARKETING_MANAGER, Role.MARKETER]
 
@@ -55,8 +67,9 @@ def address(name: str, segment: Segment, person: Customer) -> str:
         "preview": [],
         "customer_segments": [person.public_id],
         "why": [segment.pk, person.public_id],
+        "member_add": [segment.pk, person.public_id],
         "member_remove": [segment.pk, person.public_id],
-        "member_restore": [segment.pk, person.public_id],
+        "member_release": [segment.pk, person.public_id],
     }
     return reverse(f"segments:{name}", args=arguments.get(name, [segment.pk]))
 
@@ -175,18 +188,49 @@ def test_count_now_tells_the_new_figures(marketer):
     assert segment.match_count == 1
 
 
-def test_a_count_out_of_time_is_told_on_the_page(marketer, settings, monkeypatch):
-    settings.SEGMENT_TIMEOUT_MS = 50
-    monkeypatch.setattr(
-        "segments.questions._measure_sql", lambda compiled: "SELECT 1, NULL, NULL FROM pg_sleep(5)"
-    )
+def test_a_count_out_of_time_is_told_kindly_on_the_page(marketer, settings, monkeypatch):
+    settings.SEGMENT_WEB_TIMEOUT_MS = 50
+    slow = Compiled("SELECT 1::bigint AS id FROM pg_sleep(5)", {})
+    monkeypatch.setattr("segments.membership._asked_anew", lambda *asked: slow)
+    monkeypatch.setattr("segments.questions.compile_tree", lambda *asked, **more: slow)
     segment = make_segment()
     response = marketer.post(reverse("segments:count", args=[segment.pk]), headers=HTMX)
     assert response.status_code == 422
-    assert b"takes longer than" in response.content
+    assert b"the workers are counting it" in response.content
     response = marketer.post(reverse("segments:preview"), form(op="is", value="Milano"), headers=HTMX)
     assert response.status_code == 200
     assert b"takes longer than" in response.content
+
+
+def some(op: str, value: str) -> dict:
+    return {"type": "attribute", "name": "last_name", "op": op, "value": value}
+
+
+BOMBS = {
+    "one of sixty leading wildcards": [some("contains", f"{n}zz{n}") for n in range(60)],
+    "alternatives inside alternatives": [
+        {"type": "all", "nodes": [{"type": "any", "nodes": [some("contains", f"{n}{m}y") for m in range(6)]}]}
+        for n in range(9)
+    ],
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_segment_bomb_is_stopped_and_the_house_goes_on(marketer, settings, bomb):
+    name = "".join(chr(97 + n % 26) for n in range(100))
+    Customer.objects.bulk_create(Customer(first_name=name, last_name=name) for _ in range(4000))
+    nodes = BOMBS[bomb]
+    segment = make_segment(definition={"type": "all", "nodes": [{"type": "any", "nodes": nodes}]})
+    assert parse_tree(segment.definition)
+    settings.SEGMENT_WEB_TIMEOUT_MS = settings.SEGMENT_TIMEOUT_MS = 20
+    assert marketer.post(reverse("segments:count", args=[segment.pk]), headers=HTMX).status_code == 422
+    url = reverse("segments:overlap", args=[segment.pk])
+    page = marketer.get(url, {"with": make_segment().pk}, headers=HTMX).content.decode()
+    assert "takes longer than" in page
+    membership.refresh_due(limit=5)
+    assert Segment.objects.get(pk=segment.pk).has_timed_out
+    settings.SEGMENT_WEB_TIMEOUT_MS = 5000
+    assert marketer.get(reverse("segments:list")).status_code == 200
 
 
 def test_overlap_is_told_in_three_numbers(marketer):
@@ -380,13 +424,90 @@ def test_a_list_takes_another_name_not_rules(marketer):
     marketer.post(rename, {"name": "Friends of the house"})
     segment.refresh_from_db()
     assert segment.name == "Friends of the house"
-    rules = make_segment(name="Rules")
-    response = marketer.post(reverse("segments:members_add", args=[rules.pk]), {"pasted": "1"})
-    assert response.status_code == 422
-    assert "by rules" in response.content.decode()
 
 
 def test_an_empty_paste_is_asked_for_again(marketer):
     segment = make_list()
-    response = marketer.post(reverse("segments:members_add", args=[segment.pk]), {"pasted": " "})
+    response = marketer.post(reverse("segments:members_change", args=[segment.pk]), {"pasted": " "})
     assert response.status_code == 422
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+def test_people_are_put_into_a_segment_by_rules_and_taken_out_with_a_way_back(marketer):
+    ada = make_customer(first_name="Ada", email="ada@example.com")
+    bo = make_customer(first_name="Bo", city="Milano")
+    city = {"type": "attribute", "name": "city", "op": "is", "value": "Milano"}
+    segment = services.count_segment(make_segment(definition=city).pk)
+    detail = reverse("segments:detail", args=[segment.pk])
+    change = reverse("segments:members_change", args=[segment.pk])
+
+    page = marketer.post(change, {"pasted": "ada@example.com", "do": "in"}, follow=True).content.decode()
+    assert "1 person added." in page
+    assert "Added by hand by" in page
+
+    out = reverse("segments:member_remove", args=[segment.pk, bo.public_id])
+    response = marketer.post(out, headers=HTMX)
+    assert "Taken out by hand by" in response.content.decode()
+    toast = json.loads(response["HX-Trigger"])["toast"]
+    assert toast["text"] == "Bo is out, whatever the rules say."
+    why = marketer.get(reverse("segments:why", args=[segment.pk, bo.public_id]), headers=HTMX)
+    assert "Bo is not in" in why.content.decode()
+    assert "Taken out by hand by" in why.content.decode()
+    marketer.post(toast["undo"], headers=HTMX)
+    assert set(segment.spells.filter(left_at=None).values_list("customer", flat=True)) == {ada.pk, bo.pk}
+
+    response = marketer.post(
+        reverse("segments:member_release", args=[segment.pk, ada.public_id]), headers=HTMX
+    )
+    toast = json.loads(response["HX-Trigger"])["toast"]
+    assert "Ada</a>" not in marketer.get(detail).content.decode()
+    marketer.post(toast["undo"], headers=HTMX)
+    assert "Ada</a>" in marketer.get(detail).content.decode()
+    page = marketer.post(change, {"pasted": "ada@example.com", "do": "out"}, follow=True).content.decode()
+    assert "1 person taken out." in page
+
+
+def test_the_page_of_a_segment_costs_the_same_for_ten_members_and_for_many(
+    marketer, django_assert_max_num_queries
+):
+    by = make_user(name="Giulia")
+    people = [make_customer(first_name=f"P{n}", email=f"p{n}@example.com") for n in range(70)]
+    segment = services.count_segment(make_segment().pk)
+    services.remove_members(segment.pk, customer_ids=[one.pk for one in people[:30]], by=by)
+    for back in range(3):
+        SegmentDay.objects.create(segment=segment, day=localdate() - timedelta(days=back + 1), members=back)
+    with django_assert_max_num_queries(25):
+        page = marketer.get(reverse("segments:detail", args=[segment.pk])).content.decode()
+    assert "P69" in page
+    assert "Taken out by hand by Giulia" in page
+    assert "30 people in all" in page
+    assert "0 came in and 30 went out in 30 days" in page
+    assert "segment-history-data" in page
+
+
+def test_members_kept_are_shown_however_long_a_count_takes(marketer, monkeypatch):
+    make_customer(first_name="Ada")
+    segment = services.count_segment(make_segment().pk)
+    Segment.objects.filter(pk=segment.pk).update(count_ms=9000)
+    monkeypatch.setattr("segments.follower.is_behind", lambda: False)
+    page = marketer.get(reverse("segments:detail", args=[segment.pk])).content.decode()
+    assert "Ada" in page
+    assert "in 9,000 ms" in page
+    assert "next in 12" in page
+
+
+def test_a_channels_reach_of_very_many_is_said_to_be_about_so_many(marketer, monkeypatch):
+    monkeypatch.setattr("segments.questions.REACH_SAMPLE", 20)
+    for number in range(80):
+        make_customer(city="Milano", email=f"p{number}@example.com", consents=("email",))
+    page = marketer.post(
+        reverse("segments:preview"), form(op="is", value="Milano"), headers=HTMX
+    ).content.decode()
+    assert "about 80" in page
+    monkeypatch.setattr("segments.questions.REACH_SAMPLE", 100)
+    page = marketer.post(
+        reverse("segments:preview"), form(op="is", value="Milano"), headers=HTMX
+    ).content.decode()
+    assert "about" not in page
