@@ -67,6 +67,15 @@ class State:
     changed_at: datetime | None
     is_copy: bool = False  # On, but written in another database than this one.
 
+    @property
+    def words(self) -> str:
+        """Why it is off, for those who run the house; empty when it is on."""
+        if self.is_on:
+            return ""
+        if self.is_copy:
+            return "this database is a copy"
+        return self.reason or "no reason given"
+
 
 @transaction.atomic
 def turn_sends(on: bool, *, channel: str = "", reason: str = "", by: str) -> None:
