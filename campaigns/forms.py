@@ -1,6 +1,5 @@
 import re
 import zoneinfo
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -8,7 +7,6 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.forms import inlineformset_factory
-from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
 from core.models import User
@@ -159,44 +157,6 @@ class TestForm(forms.Form):
             return normalise(self.cleaned_data["to"])
         except InvalidIdentifier as error:
             raise ValidationError(str(error)) from error
-
-
-class ScheduleForm(forms.Form):
-    """When to send; times are on the house's clock."""
-
-    NOW, LATER = "now", "later"
-
-    when = forms.ChoiceField(choices=[(NOW, _("As soon as it is launched")), (LATER, _("At a time"))])
-    send_at = forms.DateTimeField(label=_("Send at"), required=False)
-    expires_at = forms.DateTimeField(
-        label=_("Expires at"),
-        required=False,
-        help_text=_("Nothing is sent after this, even if something was late. Leave empty for no end."),
-    )
-    respect_quiet_hours = forms.BooleanField(label=_("Respect quiet hours"), required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("send_at", "expires_at"):
-            self.fields[name].widget = forms.DateTimeInput(
-                {"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"
-            )
-        self.fields["respect_quiet_hours"].widget.attrs["class"] = "switch"
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        later = cleaned.get("when") == self.LATER
-        send_at: datetime | None = cleaned.get("send_at")
-        if later and not send_at and "send_at" not in self.errors:
-            self.add_error("send_at", _("Choose the day and the hour."))
-        if later and send_at and send_at <= now():
-            self.add_error("send_at", _("This time has passed. Choose one in the future."))
-        if not later:
-            cleaned["send_at"] = None
-        expires_at: datetime | None = cleaned.get("expires_at")
-        if expires_at and expires_at <= max(cleaned.get("send_at") or now(), now()):
-            self.add_error("expires_at", _("The campaign would expire before it is sent."))
-        return cleaned
 
 
 class LaunchForm(forms.Form):

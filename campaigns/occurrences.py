@@ -35,8 +35,7 @@ def zone_of(campaign: Campaign) -> str:
 def span_of(campaign: Campaign, wall: datetime) -> Span:
     """When an occurrence reaches the first and the last clock it is read from, wherever people live."""
     if campaign.clock == Campaign.Clock.MOMENT:
-        is_series = campaign.crontab_id is not None
-        moment = instant_of(wall, zone_of(campaign)) if is_series else campaign.send_at or now()
+        moment = instant_of(wall, zone_of(campaign)) if campaign.crontab else campaign.send_at or now()
         return Span(moment, moment)
     in_utc = wall.replace(tzinfo=UTC)
     if campaign.clock == Campaign.Clock.BEST:

@@ -8,6 +8,7 @@ import structlog
 from django.db import connection, transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+from django_celery_beat.models import CrontabSchedule
 
 from core.doorbell import ring
 from core.errors import DomainError
@@ -80,6 +81,18 @@ def set_audience(campaign_id: int, *, include: Iterable[Any], exclude: Iterable[
     campaign = _lock_for_edit(campaign_id)
     campaign.include.set(include)
     campaign.exclude.set(exclude)
+    return _save_edit(campaign)
+
+
+@transaction.atomic
+def set_schedule(
+    campaign_id: int, *, repeat: CrontabSchedule | None = None, by: "User", **fields: Any
+) -> Campaign:
+    """Choose when it goes out: fields of the campaign, and for a series how it repeats."""
+    campaign = _lock_for_edit(campaign_id)
+    for name, value in fields.items():
+        setattr(campaign, name, value)
+    campaign.crontab = _stored(repeat) if repeat else None
     return _save_edit(campaign)
 
 
@@ -422,6 +435,14 @@ def _database_clock() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+def _stored(repeat: CrontabSchedule) -> CrontabSchedule:
+    """The stored schedule of the same fields and zone; never one a job of beat uses, which may be edited."""
+    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
+    fields = {name: getattr(repeat, name) for name in names}
+    free = CrontabSchedule.objects.filter(periodictask=None, **fields)
+    return free.first() or CrontabSchedule.objects.create(**fields)
 
 
 def _put_next(campaign: Campaign, at: datetime, *, messages: int = 0) -> None:

@@ -24,6 +24,7 @@ from .checks import problems
 from .explain import explain
 from .models import Campaign, Content, Message
 from .previews import preview
+from .series import times_of
 
 S = Campaign.Status
 TABS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -47,7 +48,7 @@ def campaign_list(request: StaffRequest) -> HttpResponse:
     state = state if state in TABS else ""
     query = request.GET.get("q", "").strip()[:100]
     found = campaigns.filter(status__in=TABS[state][1], name__icontains=query.replace("\0", ""))
-    found = found.select_related("brand").prefetch_related(*_COLUMNS)
+    found = found.select_related("brand", "crontab").prefetch_related(*_COLUMNS)
     page = page_of(found, request.GET.dict(), moment="created_at", size=25)
     figures = results.figures_for(page.rows)
     context = {
@@ -72,6 +73,7 @@ def campaign_detail(request: StaffRequest, pk: int) -> HttpResponse:
         "previews": [preview(content, None) for content in _contents(campaign)],
         "include": campaign.include.all(),
         "exclude": campaign.exclude.all(),
+        "times": times_of(campaign) if campaign.is_series else None,
     }
     if campaign.status in (S.APPROVAL, S.SCHEDULED):
         context |= _forecast(campaign)
@@ -128,8 +130,8 @@ def customer_messages(request: StaffRequest, public_id: UUID) -> HttpResponse:
 
 
 def _campaign(request: StaffRequest, pk: int) -> Campaign:
-    people = ("brand", "created_by", "requested_by", "approved_by")
-    campaigns = Campaign.objects.visible_to(request.user).select_related(*people)
+    related = ("brand", "crontab", "created_by", "requested_by", "approved_by")
+    campaigns = Campaign.objects.visible_to(request.user).select_related(*related)
     return get_object_or_404(campaigns, pk=pk)
 
 

@@ -64,6 +64,13 @@ def campaign_resume(request: StaffRequest, pk: int) -> HttpResponse:
 
 @requires("campaigns.send_campaign")
 @require_POST
+def campaign_end(request: StaffRequest, pk: int) -> HttpResponse:
+    """Repeat no more; what is planned still goes."""
+    return _do(request, pk, services.end_series, _("The series has ended. What was planned still goes out."))
+
+
+@requires("campaigns.send_campaign")
+@require_POST
 def campaign_cancel(request: StaffRequest, pk: int) -> HttpResponse:
     """Send no more; the name must be typed, since nothing brings the rest back."""
     form = CancelForm(request.POST, campaign=_campaign(request, pk))

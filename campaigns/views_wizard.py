@@ -16,8 +16,11 @@ from core.policy import requires
 
 from . import audience, rendering, services, wizard
 from .checks import AUDIENCE, GOAL, SCHEDULE
-from .forms import AudienceForm, GoalForm, LaunchForm, ScheduleForm, sentences
+from .foresight import foresee
+from .forms import AudienceForm, GoalForm, LaunchForm, sentences
+from .forms_schedule import OPTIONS, ScheduleForm
 from .models import Brand, Campaign
+from .walls import zone_names
 
 TYPE_ABOVE = 10_000  # People; a larger launch asks for its number, typed.
 TOLERANCE = 0.01  # How far the audience may have moved since the number on the button was read.
@@ -30,7 +33,7 @@ def wizard_context(campaign: Campaign, step: str) -> dict[str, Any]:
 
 def editable(request: StaffRequest, pk: int) -> Campaign:
     """The campaign of a wizard page, with its brand; 404 when not visible."""
-    campaigns = Campaign.objects.visible_to(request.user).select_related("brand")
+    campaigns = Campaign.objects.visible_to(request.user).select_related("brand", "crontab")
     return get_object_or_404(campaigns, pk=pk)
 
 
@@ -120,23 +123,31 @@ def _reach(include: list[int], exclude: list[int]) -> dict[str, Any]:
 @requires("campaigns.change_campaign")
 @require_http_methods(["GET", "HEAD", "POST"])
 def campaign_schedule(request: StaffRequest, pk: int) -> HttpResponse:
-    """When it goes out, until when, and whether it keeps quiet hours."""
+    """When it goes out and how often, on whose clock, how fast, and how late it may be."""
     campaign = editable(request, pk)
     if not campaign.is_editable:
         return started(request, campaign)
-    initial = {
-        "when": ScheduleForm.LATER if campaign.send_at else ScheduleForm.NOW,
-        "send_at": campaign.send_at,
-        "expires_at": campaign.expires_at,
-        "respect_quiet_hours": campaign.respect_quiet_hours,
-    }
-    form = ScheduleForm(posted(request), initial=initial)
+    form = ScheduleForm(posted(request), campaign=campaign)
     if request.method == "POST" and form.is_valid():
-        fields = {name: form.cleaned_data[name] for name in initial if name != "when"}
-        services.update_campaign(pk, by=request.user, **fields)
+        services.set_schedule(pk, repeat=form.repeat, by=request.user, **form.fields_of_campaign)
         return redirect(wizard.next_url(campaign, SCHEDULE))
-    context = wizard_context(campaign, SCHEDULE) | {"form": form, "now": now()}
+    context = wizard_context(campaign, SCHEDULE) | {
+        "form": form,
+        "options": OPTIONS,
+        "now": now(),
+        "timezones": sorted(zone for zone in zone_names() if "/" in zone),
+        "foresight": None if form.errors else foresee(campaign),
+    }
     return render(request, "campaigns/schedule.html", context, status=422 if form.errors else 200)
+
+
+@requires("campaigns.view_campaign")
+@require_safe
+def campaign_schedule_words(request: StaffRequest, pk: int) -> HttpResponse:
+    """What the answers given so far would do, in words; an open question is named instead."""
+    form = ScheduleForm(request.GET, campaign=editable(request, pk))
+    context = {"foresight": foresee(form.applied())} if form.is_valid() else {"open": sentences(form)}
+    return render(request, "campaigns/partials/foresight.html", context)
 
 
 @requires("campaigns.view_campaign")
@@ -166,7 +177,7 @@ def launch(request: StaffRequest, campaign: Campaign) -> HttpResponse:
         return _review_page(request, editable(request, campaign.pk), error=str(error))
     if launched.status == Campaign.Status.APPROVAL:
         messages.success(request, _("Approval was asked for. Nothing leaves before it is given."))
-    elif campaign.send_at:
+    elif not launched.starts_at_once:
         messages.success(request, _("The campaign is scheduled."))
     else:
         messages.success(request, _("The campaign is on its way."))
@@ -197,6 +208,7 @@ def _review_page(request: StaffRequest, campaign: Campaign, *, error: str = "") 
     context = wizard_context(campaign, wizard.REVIEW) | {
         "error": error,
         "send_at": _future(campaign),
+        "foresight": foresee(campaign),
         "contents": campaign.contents.select_related("sender"),
         "links": _links(campaign),
         "include": campaign.include.all(),
@@ -209,6 +221,7 @@ def _review_page(request: StaffRequest, campaign: Campaign, *, error: str = "") 
     else:
         context |= {
             "forecast": found,
+            "pace": found.departure if campaign.throttle_per_hour else None,
             "reach": audience.rows_of(found.sendable, found.held_back),
             "needs_approval": found.people > campaign.brand.approval_above,
             "needs_typing": found.people > type_above(campaign),

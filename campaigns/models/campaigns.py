@@ -207,6 +207,16 @@ class Campaign(models.Model):
         return reverse("campaigns:detail", args=[self.pk])
 
     @property
+    def is_series(self) -> bool:
+        return self.crontab_id is not None
+
+    @property
+    def starts_at_once(self) -> bool:
+        """Chosen to go out for everybody as soon as it is let go."""
+        is_timed = self.is_series or self.clock != self.Clock.MOMENT
+        return not is_timed and (self.send_at is None or self.send_at <= now())
+
+    @property
     def is_editable(self) -> bool:
         """Drafts, and what waits for approval or its hour; an edit takes the latter back to draft."""
         return self.status in (self.Status.DRAFT, self.Status.APPROVAL, self.Status.SCHEDULED)

@@ -14,8 +14,11 @@ from django.db import connection
 from django.utils.timezone import now as clock
 
 from campaigns.conversions import follow_orders
+from campaigns.days import follow_sent
+from campaigns.habits import WEIGHTS, follow_habits
 from campaigns.models import Brand
-from customers.events import ORDER_COMPLETED
+from campaigns.pressure import measure_pressure
+from customers.events import MESSAGE_SENT, ORDER_COMPLETED
 from customers.imports import CUSTOMERS
 from customers.imports.jobs import import_path
 from customers.imports.runner import Importer
@@ -76,8 +79,11 @@ def _prepare(stdout: OutputWrapper, size: Size) -> Story:
     with _step(stdout, "Campaigns of the last months") as done:
         for plan in sends.PAST:
             sends.send_in_the_past(plan, brand, groups, by=marketer, approver=manager, now=now)
-        _credit_past_orders()
+        _follow(follow_orders, ORDER_COMPLETED)
+        _follow(follow_sent, MESSAGE_SENT)
+        _follow(follow_habits, *WEIGHTS)
         sends.plan_the_coming(brand, groups, by=marketer, approver=manager, now=now)
+        measure_pressure()
         done(f"{len(sends.PAST)} sent, more to come")
     main = sends.send_first_look(brand, groups, by=marketer, now=clock())
     return Story(main.pk, count_mails())
@@ -131,8 +137,8 @@ def _step(stdout: OutputWrapper, title: str) -> Iterator[Callable[[str], None]]:
     yield done
 
 
-def _credit_past_orders() -> None:
+def _follow(follow: Callable[[], int], *names: str) -> None:
     """Follow the log to its end; its last events wait for transactions still open elsewhere."""
-    left, deadline = Event.objects.filter(name=ORDER_COMPLETED).count(), time.monotonic() + 10
-    while left > 0 and time.monotonic() < deadline:
-        left -= follow_orders()
+    log, deadline = Event.objects.filter(name__in=names), time.monotonic() + 10
+    while time.monotonic() < deadline and (follow() or log.exclude(pk__in=log.settled()).exists()):
+        pass

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pghistory
 from django.db import transaction
+from django_celery_beat.models import CrontabSchedule
 
 from campaigns import services
 from campaigns.models import Brand, Campaign
@@ -74,6 +76,10 @@ PAST = (
 FOR_APPROVAL = Plan("Winter letter to all readers", texts.LINEN, s.READERS, days=3, target=200)
 NEXT_WEEK = Plan("Mending Saturday", texts.MENDING, s.MILANO, s.CALLED, days=6, at=time(17), target=25)
 GIFT_IDEAS = Plan("Gift ideas under 50 €", texts.GIFTS, "", days=1, at=time(9, 30), target=100)
+LETTER = Plan("The Saturday letter", texts.LETTER, s.READERS, s.CALLED, target=40)
+CANDLES = Plan(
+    "Candles for the first cold evening", texts.CANDLES, s.RECENT, days=2, at=time(18, 30), target=30
+)
 MAIN = Plan(FIRST_LOOK, texts.FIRST_LOOK, s.RECENT, s.CALLED, target=60)
 
 
@@ -98,7 +104,9 @@ def send_in_the_past(
 def plan_the_coming(
     brand: Brand, groups: dict[str, Segment], *, by: User, approver: User, now: datetime
 ) -> None:
-    """One campaign that waits for the approver, one scheduled for next week, one draft short of time."""
+    """One campaign that waits for the approver, one scheduled for next week, one for everybody's own evening,
+    a letter that comes every Saturday, and a draft short of time.
+    """
     for plan, asker in ((FOR_APPROVAL, by), (NEXT_WEEK, approver)):
         if not Campaign.objects.filter(name=plan.name).exists():
             with pghistory.context(user=asker.pk, url="make demo"):
@@ -108,6 +116,34 @@ def plan_the_coming(
         with pghistory.context(user=by.pk, url="make demo"):
             draft = _write(GIFT_IDEAS, brand, groups, by=by)
             services.update_campaign(draft.pk, send_at=GIFT_IDEAS.moment(now), by=by)
+    _schedule(CANDLES, brand, groups, by=approver, **_evening(CANDLES, now))
+    _schedule(LETTER, brand, groups, by=by, clock=Campaign.Clock.BEST, repeat=_saturdays())
+    for letter in Campaign.objects.filter(name=LETTER.name, status=Campaign.Status.APPROVAL):
+        services.approve_campaign(letter.pk, by=approver)
+
+
+def _schedule(plan: Plan, brand: Brand, groups: dict[str, Segment], *, by: User, **schedule: Any) -> None:
+    """Write a campaign and let it go as its own clock and series say, unless it exists."""
+    if Campaign.objects.filter(name=plan.name).exists():
+        return
+    with pghistory.context(user=by.pk, url="make demo"):
+        campaign = _write(plan, brand, groups, by=by)
+        services.set_schedule(campaign.pk, by=by, **schedule)
+        services.schedule_campaign(campaign.pk, send_at=None, by=by)
+
+
+def _evening(plan: Plan, now: datetime) -> dict[str, Any]:
+    return {
+        "clock": Campaign.Clock.LOCAL,
+        "wall_date": plan.moment(now).date(),
+        "wall_time": plan.at,
+    }
+
+
+def _saturdays() -> CrontabSchedule:
+    return CrontabSchedule(
+        minute="0", hour="0", day_of_week="6", day_of_month="*", month_of_year="*", timezone=ROME.key
+    )
 
 
 def send_first_look(brand: Brand, groups: dict[str, Segment], *, by: User, now: datetime) -> Campaign:

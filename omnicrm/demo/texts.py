@@ -184,3 +184,49 @@ GIFTS = (
         "regali",
     ),
 )
+LETTER = (
+    _email(
+        "it",
+        "{{ first_name | default: 'Ciao' }}, la lettera del sabato",
+        "Una storia di bottega, una ricetta, una cosa bella.",
+        "La lettera del sabato",
+        "questa settimana siamo stati dal signor Piero, che tesse a mano da cinquant'anni. Ci ha raccontato "
+        "perché il **feltro** si lava con l'acqua fredda, e noi lo raccontiamo a te.\n\n"
+        "Buon fine settimana,\nil gruppo di Casa Ontano",
+        "Leggi la storia",
+        "sabato",
+    ),
+    _email(
+        "en",
+        "{{ first_name | default: 'Hello' }}, the Saturday letter",
+        "A story from the workshop, a recipe, a thing of beauty.",
+        "The Saturday letter",
+        "this week we went to see Piero, who has been weaving by hand for fifty years. He told us why "
+        "**felt** is washed in cold water, and we tell you.\n\nHave a good weekend,\n"
+        "everybody at Casa Ontano",
+        "Read the story",
+        "saturday",
+    ),
+)
+CANDLES = (
+    _email(
+        "it",
+        "Per la prima sera fredda",
+        "Cera d'api, lana e mezz'ora di silenzio.",
+        "La prima sera fredda",
+        "quando fuori fa buio presto, dentro basta poco: una **candela di cera d'api** e una coperta di "
+        "lana. Le abbiamo appena rifatte.",
+        "Guarda le candele",
+        "candele",
+    ),
+    _email(
+        "en",
+        "For the first cold evening",
+        "Beeswax, wool and half an hour of quiet.",
+        "The first cold evening",
+        "when it gets dark early, little is enough inside: a **beeswax candle** and a woollen blanket. We "
+        "have just made them again.",
+        "See the candles",
+        "candles",
+    ),
+)

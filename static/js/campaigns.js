@@ -69,11 +69,6 @@ for (const search of document.querySelectorAll("[data-filter-list]")) {
   });
 }
 
-const sendAt = document.querySelector('[data-when-later] input[type="datetime-local"]');
-sendAt?.addEventListener("input", () => {
-  document.querySelector('[name="when"][value="later"]').checked = true;
-});
-
 // --- a brand's colour with the text that reads on it ------------------------------------------------
 
 const sample = document.getElementById("colour-sample");
