@@ -10,6 +10,7 @@ from customers.models import ImportJob
 
 from . import reader
 from .people import Rejected
+from .table import UNREADABLE
 
 CHUNK_ROWS = 5_000
 CHUNK_CHARACTERS = 8 * 1024 * 1024
@@ -112,5 +113,5 @@ def _checked(batch: list[reader.Row], read: ReadRow, read_bytes: int) -> Chunk:
 
 def storable(cells: Iterable[str]) -> list[str]:
     """Cells as jsonb can keep them: no NUL, no megabytes."""
-    found = [cell.replace("\0", reader.UNREADABLE) for cell in cells]
+    found = [cell.replace("\0", UNREADABLE) for cell in cells]
     return [cell if len(cell) <= MAX_KEPT_CELL else cell[:MAX_KEPT_CELL] + "…" for cell in found]

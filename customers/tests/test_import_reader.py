@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customers.imports import reader
+from customers.imports import delimited, reader
 from customers.imports.reader import UnreadableFile
 
 TABLE = "name,city\nChiara,Città\nLuca,Roma\n"
@@ -106,7 +106,8 @@ def test_doubled_and_missing_names_are_told_apart():
     [
         (b"", "empty"),
         (b"  \n \n", "empty"),
-        (b"PK\x03\x04rest of a workbook", "Excel"),
+        (b"PK\x03\x04rest of a workbook", "damaged"),
+        (b"\xd0\xcf\x11\xe0rest of a workbook", "old Excel"),
         (b"%PDF-1.7 ...", "PDF"),
         (bytes(range(256)) * 50, "not a text file"),
     ],
@@ -125,16 +126,16 @@ def test_what_is_no_table_is_refused_in_plain_words(data: bytes, message: str):
 def test_reading_in_blocks_gives_the_rows_that_reading_line_by_line_gives(text, encoding, block):
     data = text.encode(encoding, errors="replace")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "MAX_LINE", 40)
-        patch.setattr(reader, "MAX_RECORD_LINES", 5)
+        patch.setattr(delimited, "MAX_ROW", 40)
+        patch.setattr(delimited, "MAX_RECORD_LINES", 5)
         whole = _records_of(data, encoding)
-        patch.setattr(reader, "BLOCK_BYTES", block)
+        patch.setattr(delimited, "BLOCK_BYTES", block)
         in_blocks = _records_of(data, encoding)
-        patch.setattr(reader, "_one_record_a_line", lambda *_: None)
+        patch.setattr(delimited, "_one_record_a_line", lambda *_: None)
         one_by_one = _records_of(data, encoding)
 
     assert whole == in_blocks == one_by_one
 
 
 def _records_of(data: bytes, encoding: str) -> list[reader.Row]:
-    return list(reader._records(io.BytesIO(data), encoding, ","))
+    return list(delimited.records(io.BytesIO(data), encoding, ","))

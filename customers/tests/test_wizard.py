@@ -81,7 +81,8 @@ def test_the_rejected_rows_come_back_with_their_reason_and_no_formula(marketer: 
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"PK\x03\x04....", "Excel"),
+        (b"PK\x03\x04....", "damaged"),
+        (b"\xd0\xcf\x11\xe0....", "old Excel"),
         (b"%PDF-1.4", "PDF"),
         (b"\x00\x01\x02\x03" * 500, "not a text file"),
     ],
