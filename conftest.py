@@ -15,6 +15,7 @@ os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var"
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static files for a test.
+os.environ.setdefault("RECOVERY_GRACE_SECONDS", "0")  # The server of the tests has just started.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
 import django

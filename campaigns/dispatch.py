@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 WINDOW = 8  # Messages in doubt when a worker is killed.
 MAX_ATTEMPTS = 8
+OUTAGE = 300  # Seconds PostgreSQL may be away while a worker waits to say what it sent.
 MAX_CRASHES = 3  # Workers that died over one message before it is set aside.
 
 # Of every running campaign the next of its own, then the earliest of all; uses message_waiting. SKIP LOCKED
@@ -165,6 +166,7 @@ WHERE marked.status IN ('sent', 'bounced')
 ON CONFLICT (source, key) DO NOTHING
 """
 
+# After PostgreSQL was away, workers first get some time to say what they sent meanwhile.
 # What was only claimed waits again. What was being sent may be sent again under the same Message-ID where
 # the channel allows that, alone from then on; elsewhere it parks until its report arrives.
 _RECOVER = """
@@ -174,6 +176,7 @@ WITH lapsed AS (
            status = 'sending' AND attempts >= %(max_attempts)s AS is_spent
     FROM campaigns_message
     WHERE status IN ('leased', 'sending') AND lease_until < clock_timestamp()
+      AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s)
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
 UPDATE campaigns_message AS message SET
@@ -277,6 +280,7 @@ def recover_leases() -> int:
         "parking": settings.PARK_WHEN_IN_DOUBT,
         "max_attempts": MAX_ATTEMPTS,
         "max_crashes": MAX_CRASHES,
+        "grace": settings.RECOVERY_GRACE_SECONDS,
     }
     with connection.cursor() as cursor:
         cursor.execute(_RECOVER, params)
@@ -286,10 +290,14 @@ def recover_leases() -> int:
 def _turn(
     owner: UUID, channel: str, provider: Provider, done: list[Outcome], ids: Sequence[int]
 ) -> list[Outgoing]:
-    """Mark one window and fence the next in one commit; safe to repeat, and repeated through outages."""
+    """Mark one window and fence the next in one commit; safe to repeat, and repeated through outages.
+
+    What is not marked would be sent again, so a mark outlasts a restart of PostgreSQL. A fence does not: its
+    leases end.
+    """
     if not done and not ids:
         return []
-    until = _safe_until()
+    until = time.monotonic() + OUTAGE if done else _safe_until()
     pause = 0.1
     while True:
         try:
