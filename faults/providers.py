@@ -73,7 +73,7 @@ def _mail_rate(
             time.sleep(max(0.0, lasts - (time.monotonic() - failing_since)))
             beside.behave = lambda form: "accept"
             # Not everybody waits for the patience of the messages themselves.
-            waiting = Message.objects.filter(campaign=by_text, status="planned")
+            waiting = Message.objects.filter(campaign=by_text, status__in=["planned", "leased", "sending"])
             wait_until(lambda: not _hurry(waiting), what="the texts")
             found["left"] = Message.objects.filter(campaign=by_text).exclude(status="sent").count()
     return found
@@ -83,5 +83,5 @@ def _hurry(waiting) -> int:
     from django.utils.timezone import now
 
     time.sleep(1)
-    waiting.filter(due_at__gt=now()).update(due_at=now())
+    waiting.filter(status="planned", due_at__gt=now()).update(due_at=now())
     return waiting.count()
