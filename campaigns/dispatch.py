@@ -318,6 +318,7 @@ def _marked_and_fenced(
     """Both steps, pipelined to the database in the caller's transaction; `channels` are those of the ids."""
     connection.ensure_connection()
     database = connection.connection  # Server-side parameters and prepared statements, without the ORM.
+    database.prepare_threshold = 1_000_000  # Django's None forbids preparing even what asks for it.
     with database.pipeline(), psycopg.Cursor(database) as hold, psycopg.Cursor(database) as verdicts:
         hold.execute(_PLAN_ONCE)
         if done:
