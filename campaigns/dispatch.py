@@ -319,10 +319,11 @@ def _marked_and_fenced(
     connection.ensure_connection()
     database = connection.connection  # Server-side parameters and prepared statements, without the ORM.
     database.prepare_threshold = 1_000_000  # Django's None forbids preparing even what asks for it.
-    with database.pipeline(), psycopg.Cursor(database) as hold, psycopg.Cursor(database) as verdicts:
+    hold, marked, verdicts = (psycopg.Cursor(database) for _ in range(3))
+    with connection.wrap_database_errors, database.pipeline():
         hold.execute(_PLAN_ONCE)
         if done:
-            psycopg.Cursor(database).execute(_MARK, _mark_params(owner, provider, done), prepare=True)
+            marked.execute(_MARK, _mark_params(owner, provider, done), prepare=True)
         if ids:
             params = {"ids": list(ids), "owner": owner, "lease": settings.MESSAGE_LEASE_SECONDS}
             hold.execute(_HOLD_PEOPLE, params, prepare=True)

@@ -57,6 +57,9 @@ def prepare(var: Path, *, safe: bool) -> None:
     for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL"):
         os.environ.pop(name, None)
     embedded.start()
+    with _server() as server:  # What was committed survives a crash of PostgreSQL, fsync or not.
+        server.execute("ALTER SYSTEM SET synchronous_commit = on")
+        server.execute("SELECT pg_reload_conf()")
     import django
 
     django.setup()

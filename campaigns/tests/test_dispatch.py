@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from campaigns import dispatch, services
+from campaigns.channels.email import SmtpProvider
 from campaigns.models import Message
 from campaigns.tests.factories import launch, make_campaign
 from customers.models import Event, Suppression
@@ -140,3 +143,31 @@ def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive
     assert outcome(campaign.messages.get(pk=poison)) == ("failed", "poison")
     dispatch_everything()
     assert set(campaign.messages.exclude(pk=poison).values_list("status", flat=True)) == {"sent"}
+
+
+def test_what_was_sent_is_marked_although_the_database_hung_up_meanwhile(sink, monkeypatch):
+    for number in range(20):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    send, hung_up = SmtpProvider.send, []
+
+    def send_and_lose_the_database(provider, batch, *, deadline):
+        outcomes = list(send(provider, batch, deadline=deadline))
+        if not hung_up:
+            hung_up.append(connection.connection.info.backend_pid)
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(end_session, hung_up[0]).result()
+        return outcomes
+
+    monkeypatch.setattr(SmtpProvider, "send", send_and_lose_the_database)
+    dispatch_everything()
+
+    assert hung_up
+    assert set(campaign.messages.values_list("status", "attempts")) == {("sent", 1)}
+    assert len(sink.mails) == 20
+
+
+def end_session(pid: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    connection.close()
