@@ -124,7 +124,8 @@ def _count(found: Foresight, campaign: Campaign, groups: list[Group], at: dateti
     late = [group for group in groups if group.expires_at <= max(group.due_at, at)]
     found.too_late = sum(group.people for group in late)
     on_time = [group for group in groups if group not in late]
-    found.passed = sum(group.people for group in on_time if group.own < at and not _is_moment(campaign))
+    at_once = [group for group in on_time if group.own < at and group.due_at <= at]
+    found.passed = 0 if _is_moment(campaign) else sum(group.people for group in at_once)
     found.quiet = sum(group.people for group in on_time if group.due_at > max(group.own, at))
     if not _is_moment(campaign):
         _say_span(found, campaign, groups)

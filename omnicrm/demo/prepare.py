@@ -83,9 +83,9 @@ def _prepare(stdout: OutputWrapper, size: Size) -> Story:
         _follow(follow_sent, MESSAGE_SENT)
         _follow(follow_habits, *WEIGHTS)
         sends.plan_the_coming(brand, groups, by=marketer, approver=manager, now=now)
+        main = sends.send_first_look(brand, groups, by=marketer, now=clock())
         measure_pressure()
         done(f"{len(sends.PAST)} sent, more to come")
-    main = sends.send_first_look(brand, groups, by=marketer, now=clock())
     return Story(main.pk, count_mails())
 
 

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from analytics.kpis import Period, figures_of
 from campaigns import services
-from campaigns.models import Campaign, Click, Conversion, Message
+from campaigns.models import Campaign, CampaignDay, Click, Conversion, DayPressure, Habit, Message, Occurrence
 from campaigns.planning import forecast
 from campaigns.results import count_results
 from campaigns.tasks import dispatch_messages, launch_due_campaigns
@@ -72,7 +72,7 @@ def test_the_demo_comes_in_once_and_every_promise_holds(prepared):
     assert again.campaign_id != story.campaign_id
     assert tables() == before
     assert Campaign.objects.filter(name__startswith="First look").count() == 2
-    assert Campaign.objects.count() == len(PAST) + 5
+    assert Campaign.objects.count() == len(PAST) + 7
 
 
 def _past_campaigns_add_up():
@@ -98,11 +98,17 @@ def _past_campaigns_add_up():
 
 
 def _the_coming_waits(story):
-    """One for approval, one for its day, one as a draft; the main one for some seconds."""
+    """One for approval, one for its day, one for everybody's evening, one each Saturday, one as a draft;
+    the main one for some seconds. The calendar knows what they ask of people.
+    """
     statuses = dict(Campaign.objects.values_list("name", "status"))
     assert statuses["Winter letter to all readers"] == "approval"
     assert statuses["Mending Saturday"] == "scheduled"
     assert statuses["Gift ideas under 50 €"] == "draft"
+    assert statuses["Candles for the first cold evening"] == statuses["The Saturday letter"] == "scheduled"
+    assert Habit.objects.exists()
+    assert DayPressure.objects.filter(messages__gt=0).count() > 2
+    assert CampaignDay.objects.filter(campaign__status="sent", sent__gt=0).count() >= len(PAST)
     main = Campaign.objects.get(pk=story.campaign_id)
     assert main.status == "scheduled"
     assert timedelta() < main.send_at - main.created_at < timedelta(seconds=10)
@@ -116,6 +122,7 @@ def test_the_story_is_told_plainly_whatever_happens_and_with_the_figures_of_the_
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     story, _out = prepared
     Campaign.objects.filter(pk=story.campaign_id).update(send_at=now())
+    Occurrence.objects.filter(campaign=story.campaign_id).update(launch_at=now())
     monkeypatch.setattr(telling, "REPORTS", timedelta())
     monkeypatch.setattr(telling, "PATIENCE", timedelta())
     assert "has not started" in told_of(story)
