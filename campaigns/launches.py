@@ -71,11 +71,12 @@ class Launch:
     def headers(self, outgoing: Outgoing) -> dict[str, str]:
         """The headers every mail of ours carries, for providers that lay it out themselves."""
         domain = self.sender_address.rpartition("@")[2]
+        way_out = self._unsubscribe_base + tokens.Seals(outgoing.id).token(tokens.UNSUBSCRIBE)
         return {
             # The same message always has the same id, so a receiver can tell a repeat.
             "Message-ID": f"<{outgoing.id}.{outgoing.campaign_id}@{domain}>",
             # One-click unsubscribe, RFC 8058.
-            "List-Unsubscribe": f"<{self._unsubscribe_base}{tokens.Seals(outgoing.id).token(tokens.UNSUBSCRIBE)}>",
+            "List-Unsubscribe": f"<{way_out}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
 

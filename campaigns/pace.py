@@ -12,7 +12,8 @@ from .models import Pace
 # Buckets are locked in the order of their keys, so two workers cannot wait for each other.
 _TAKE = """
 WITH wanted AS (
-    SELECT * FROM unnest(%(keys)s::text[], %(wanted)s::int[], %(rates)s::float8[]) AS wanted(key, wanted, rate)
+    SELECT * FROM unnest(%(keys)s::text[], %(wanted)s::int[], %(rates)s::float8[])
+        AS wanted(key, wanted, rate)
 ),
 bucket AS (
     SELECT pace.key, wanted.wanted,

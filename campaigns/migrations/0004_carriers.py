@@ -5,43 +5,94 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0003_names_in_plain_words'),
+        ("campaigns", "0003_names_in_plain_words"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Breaker',
+            name="Breaker",
             fields=[
-                ('provider', models.CharField(max_length=30, primary_key=True, serialize=False)),
-                ('failures', models.PositiveIntegerField(db_default=0, help_text='In a row, until one success.')),
-                ('trips', models.PositiveSmallIntegerField(db_default=0, help_text='Rests in a row; each is longer.')),
-                ('open_until', models.DateTimeField(help_text='Nothing is handed to it before this.', null=True)),
-                ('detail', models.CharField(blank=True, db_default='', help_text='Its last words.', max_length=300)),
+                ("provider", models.CharField(max_length=30, primary_key=True, serialize=False)),
+                (
+                    "failures",
+                    models.PositiveIntegerField(db_default=0, help_text="In a row, until one success."),
+                ),
+                (
+                    "trips",
+                    models.PositiveSmallIntegerField(
+                        db_default=0, help_text="Rests in a row; each is longer."
+                    ),
+                ),
+                (
+                    "open_until",
+                    models.DateTimeField(help_text="Nothing is handed to it before this.", null=True),
+                ),
+                (
+                    "detail",
+                    models.CharField(blank=True, db_default="", help_text="Its last words.", max_length=300),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Pace',
+            name="Pace",
             fields=[
-                ('key', models.CharField(help_text="'provider:smtp', 'domain:gmail.com'", max_length=100, primary_key=True, serialize=False)),
-                ('tokens', models.FloatField(help_text="Permissions left at filled_at; never more than one second's.")),
-                ('filled_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "key",
+                    models.CharField(
+                        help_text="'provider:smtp', 'domain:gmail.com'",
+                        max_length=100,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "tokens",
+                    models.FloatField(
+                        help_text="Permissions left at filled_at; never more than one second's."
+                    ),
+                ),
+                ("filled_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
         ),
         migrations.AddField(
-            model_name='message',
-            name='crashes',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='Workers that died while sending it; it then travels alone.'),
+            model_name="message",
+            name="crashes",
+            field=models.PositiveSmallIntegerField(
+                db_default=0,
+                default=0,
+                help_text="Workers that died while sending it; it then travels alone.",
+            ),
         ),
         migrations.AddField(
-            model_name='message',
-            name='provider',
-            field=models.CharField(blank=True, db_default='', help_text='Who carried it.', max_length=30),
+            model_name="message",
+            name="provider",
+            field=models.CharField(blank=True, db_default="", help_text="Who carried it.", max_length=30),
         ),
         migrations.AlterField(
-            model_name='message',
-            name='reason',
-            field=models.CharField(blank=True, choices=[('expired', 'The campaign had expired'), ('no_consent', 'No consent for this channel'), ('revoked', 'Consent was withdrawn'), ('suppressed', 'The address is blocked'), ('no_address', 'No address for this channel'), ('cancelled', 'The campaign was cancelled'), ('quiet_hours', 'Waits for the end of quiet hours'), ('refused', "The receiver's server refused it"), ('bad_address', 'The address does not exist'), ('mailbox_full', 'The mailbox could not take it'), ('spam', "The receiver's server took it for spam"), ('provider_error', 'The provider answered with an error'), ('rendering', 'The text could not be written for this person'), ('no_answer', "The provider's answer never arrived"), ('poison', 'It stopped the program that was sending it, three times')], db_default='', max_length=20),
+            model_name="message",
+            name="reason",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("expired", "The campaign had expired"),
+                    ("no_consent", "No consent for this channel"),
+                    ("revoked", "Consent was withdrawn"),
+                    ("suppressed", "The address is blocked"),
+                    ("no_address", "No address for this channel"),
+                    ("cancelled", "The campaign was cancelled"),
+                    ("quiet_hours", "Waits for the end of quiet hours"),
+                    ("refused", "The receiver's server refused it"),
+                    ("bad_address", "The address does not exist"),
+                    ("mailbox_full", "The mailbox could not take it"),
+                    ("spam", "The receiver's server took it for spam"),
+                    ("provider_error", "The provider answered with an error"),
+                    ("rendering", "The text could not be written for this person"),
+                    ("no_answer", "The provider's answer never arrived"),
+                    ("poison", "It stopped the program that was sending it, three times"),
+                ],
+                db_default="",
+                max_length=20,
+            ),
         ),
     ]

@@ -4,21 +4,44 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0008_occurrences_so_far'),
-        ('customers', '0004_names_in_plain_words'),
+        ("campaigns", "0008_occurrences_so_far"),
+        ("customers", "0004_names_in_plain_words"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='breaker',
-            name='is_probing',
-            field=models.BooleanField(db_default=False, help_text='One message is trying whether it is back.'),
+            model_name="breaker",
+            name="is_probing",
+            field=models.BooleanField(
+                db_default=False, help_text="One message is trying whether it is back."
+            ),
         ),
         migrations.AlterField(
-            model_name='message',
-            name='reason',
-            field=models.CharField(blank=True, choices=[('expired', 'The campaign had expired'), ('no_consent', 'No consent for this channel'), ('revoked', 'Consent was withdrawn'), ('suppressed', 'The address is blocked'), ('no_address', 'No address for this channel'), ('cancelled', 'The campaign was cancelled'), ('quiet_hours', 'Waits for the end of quiet hours'), ('refused', "The receiver's server refused it"), ('bad_address', 'The address does not exist'), ('mailbox_full', 'The mailbox could not take it'), ('spam', "The receiver's server took it for spam"), ('try_later', "The receiver's server asks to try later"), ('provider_error', 'The provider answered with an error'), ('rendering', 'The text could not be written for this person'), ('no_answer', "The provider's answer never arrived"), ('poison', 'It stopped the program that was sending it, three times')], db_default='', max_length=20),
+            model_name="message",
+            name="reason",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("expired", "The campaign had expired"),
+                    ("no_consent", "No consent for this channel"),
+                    ("revoked", "Consent was withdrawn"),
+                    ("suppressed", "The address is blocked"),
+                    ("no_address", "No address for this channel"),
+                    ("cancelled", "The campaign was cancelled"),
+                    ("quiet_hours", "Waits for the end of quiet hours"),
+                    ("refused", "The receiver's server refused it"),
+                    ("bad_address", "The address does not exist"),
+                    ("mailbox_full", "The mailbox could not take it"),
+                    ("spam", "The receiver's server took it for spam"),
+                    ("try_later", "The receiver's server asks to try later"),
+                    ("provider_error", "The provider answered with an error"),
+                    ("rendering", "The text could not be written for this person"),
+                    ("no_answer", "The provider's answer never arrived"),
+                    ("poison", "It stopped the program that was sending it, three times"),
+                ],
+                db_default="",
+                max_length=20,
+            ),
         ),
     ]

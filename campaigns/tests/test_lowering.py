@@ -18,7 +18,7 @@ LITERALS = st.text(st.sampled_from("ab .\n\r\t=-_~é€😀<>&'\"|{ }%xX01234567
 )
 FILTERS = ["", " | upcase", ' | default: "friend"', " | truncate: 5", " | escape", " | capitalize | strip"]
 OUTPUTS = st.builds(
-    lambda name, how: "{{ %s%s }}" % (name, how), st.sampled_from(NAMES), st.sampled_from(FILTERS)
+    lambda name, how: "{{ " + name + how + " }}", st.sampled_from(NAMES), st.sampled_from(FILTERS)
 )
 CONDITIONS = st.sampled_from(
     ["first_name", "nobody", 'city == "Roma"', 'traits.tier != "gold"', "city contains 'o' and first_name"]
@@ -28,10 +28,10 @@ CONDITIONS = st.sampled_from(
 def wrapped(inner):
     def tag(condition, a, b, kind):
         if kind == "case":
-            return "{%% case city %%}{%% when 'Roma', 'Rho' %%}%s{%% else %%}%s{%% endcase %%}" % (a, b)
+            return "{% case city %}{% when 'Roma', 'Rho' %}" + a + "{% else %}" + b + "{% endcase %}"
         other = "elsif nobody" if kind == "elsif" else "else"
         name = "unless" if kind == "unless" else "if"
-        return "{%% %s %s %%}%s{%% %s %%}%s{%% end%s %%}" % (name, condition, a, other, b, name)
+        return f"{{% {name} {condition} %}}{a}{{% {other} %}}{b}{{% end{name} %}}"
 
     return st.builds(tag, CONDITIONS, inner, inner, st.sampled_from(["if", "unless", "elsif", "case"]))
 
