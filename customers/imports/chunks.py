@@ -48,7 +48,7 @@ class Portions:
     options: dict[str, Any]
     skip: int = 0  # Rows that are imported already.
     limit: int | None = None
-    chunk_rows: int = 0
+    chunk_rows: int = field(default_factory=lambda: CHUNK_ROWS)
 
     @classmethod
     def of(cls, job: ImportJob, **more: Any) -> "Portions":
@@ -71,16 +71,13 @@ class Chunk:
         return {line: storable(cells[line]) for line in lines}
 
 
-def read_chunks(
-    file: BinaryIO, portions: Portions, importer: RowReaders, *, part: int = 0, parts: int = 1
-) -> Iterator[Chunk]:
-    """Every `parts`-th chunk of the rows, beginning with the `part`-th, in bounded memory."""
+def read_chunks(file: BinaryIO, portions: Portions, importer: RowReaders) -> Iterator[Chunk]:
+    """The chunks of a file, in bounded memory."""
     dialect = reader.Dialect.from_json(portions.dialect)
     read = importer.row_reader(dialect.columns, portions.mapping, portions.options)
     rows = islice(reader.rows(file, dialect), portions.skip, portions.limit)
-    for number, batch in enumerate(_batches(rows, portions.chunk_rows or CHUNK_ROWS)):
-        if number % parts == part:
-            yield _checked(batch, read, file.tell())
+    for batch in _batches(rows, portions.chunk_rows):
+        yield _checked(batch, read, file.tell())
 
 
 def _batches(rows: Iterator[reader.Row], size: int) -> Iterator[list[reader.Row]]:

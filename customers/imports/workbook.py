@@ -333,7 +333,8 @@ class _SheetHandler(_Handler):
     def start(self, name: str, attributes: dict[str, str]) -> None:
         element = _ELEMENTS.get(name)
         if element == "c":
-            self.column = _column_of(attributes["r"]) if "r" in attributes else self.column + 1
+            address = attributes.get("r", "").rstrip("0123456789")
+            self.column = _column_of(address) if address else self.column + 1
             self.kind, self.style = attributes.get("t", "n"), attributes.get("s", "")
             self.has_formula = self.has_value = False
             self.pieces = []
@@ -354,10 +355,10 @@ class _SheetHandler(_Handler):
 
     def end(self, name: str) -> None:
         element = _ELEMENTS.get(name)
-        if element == "v" or element == "t":
-            self.is_in_value = False
-        elif element == "c":
+        if element == "c":
             self._end_cell()
+        elif element == "v" or element == "t":
+            self.is_in_value = False
         elif element == "row":
             self._end_row()
         elif element == "rPh":
@@ -414,11 +415,11 @@ class _SheetHandler(_Handler):
         self.problem = self.problem or why.format(cell=f"{_letters(self.column)}{self.row}", **details)
 
 
-@lru_cache(maxsize=200_000)
-def _column_of(reference: str) -> int:
-    """The column of a reference like BC12, from 1; 0 when it is none."""
+@lru_cache(maxsize=MAX_COLUMN)
+def _column_of(letters: str) -> int:
+    """The column BC stands for, from 1; 0 when it is none."""
     column = 0
-    for letter in reference.rstrip("0123456789"):
+    for letter in letters:
         if not "A" <= letter <= "Z" or column > MAX_COLUMN:
             return 0
         column = column * 26 + ord(letter) - 64

@@ -346,6 +346,17 @@ def test_a_fault_of_ours_is_said_in_plain_words_and_what_is_in_stays(monkeypatch
     assert Customer.objects.count() == 10
 
 
+def test_whoever_was_overtaken_keeps_nothing():
+    job = _queued(_people(20))
+    overtaken = ImportJob.objects.get(pk=job.pk)
+    ImportJob.objects.filter(pk=job.pk).update(rows=10)
+
+    with jobs.open_file(overtaken) as file, pytest.raises(runner.Overtaken):
+        runner.run(file, overtaken, CUSTOMERS)
+
+    assert not Customer.objects.exists()
+
+
 def test_a_file_that_keeps_killing_workers_is_given_up():
     job = _queued(_people(3))
     ImportJob.objects.filter(pk=job.pk).update(status="running", options={"attempts": jobs.MAX_ATTEMPTS})
