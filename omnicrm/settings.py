@@ -64,6 +64,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -81,6 +82,7 @@ MIDDLEWARE = [
     "core.middleware.SecondFactorMiddleware",
     "core.middleware.HistoryMiddleware",
     "core.middleware.RequestLogMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
 ROOT_URLCONF = "omnicrm.urls"
@@ -181,6 +183,11 @@ PARK_WHEN_IN_DOUBT = env.list("PARK_WHEN_IN_DOUBT", default=["sms"])
 PROVIDER_RATES = env.dict("PROVIDER_RATES", cast={"value": float}, default={})
 DOMAIN_RATES = env.dict("DOMAIN_RATES", cast={"value": float}, default={})
 
+# --- measuring: /metrics ------------------------------------------------------------------------
+
+METRICS_TOKEN = env("METRICS_TOKEN", default="")  # Bearer; without one only this machine may read.
+PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
+
 # --- people who work here -----------------------------------------------------------------------
 
 AUTH_USER_MODEL = "core.User"
@@ -231,7 +238,7 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"  # The preview of a mail allows itself to be framed by us.
 SECURE_SSL_REDIRECT = USE_TLS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if USE_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = USE_TLS
 SECURE_HSTS_PRELOAD = USE_TLS

@@ -9,6 +9,7 @@ from . import views
 urlpatterns = [
     path("healthz", views.live, name="healthz"),
     path("readyz", views.ready, name="readyz"),
+    path("metrics", views.prometheus, name="metrics"),
     path("search/", views.search, name="search"),
     path("preferences/language/", core_views.switch_language, name="set_language"),
     path("account/signup/", core_views.closed),  # An administrator invites colleagues

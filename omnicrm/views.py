@@ -1,12 +1,13 @@
 """Pages that need every room at once: health, and the search behind Ctrl K."""
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from core.policy import public, signed_in
 
-from . import health
+from . import health, metrics
 from .search import find
 
 
@@ -22,6 +23,15 @@ def ready(request: HttpRequest) -> HttpResponse:
     if failures := health.failures():
         return JsonResponse({"status": "unavailable", "failing": failures}, status=503)
     return JsonResponse({"status": "ok"})
+
+
+@public
+@require_GET
+def prometheus(request: HttpRequest) -> HttpResponse:
+    """Figures for Prometheus; for everybody who may not read them there is no such page."""
+    if not metrics.may_read(request):
+        raise Http404
+    return HttpResponse(metrics.page(), content_type=CONTENT_TYPE_LATEST)
 
 
 @signed_in
