@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from campaigns.lowering import Lowered, Slot, quoted
 from campaigns.mime import BadAddress, Letter, MailWriter, checked_address
-from campaigns.templates import Template
+from campaigns.templates import FILTERS as FILTER_NAMES
+from campaigns.templates import TAGS, Template
 
 NAMES = ["first_name", "city", "traits.tier", "traits.size", "traits", "nobody", "unsubscribe_url"]
 LITERALS = st.text(st.sampled_from("ab .\n\r\t=-_~é€😀<>&'\"|{ }%xX0123456789"), max_size=120).filter(
@@ -138,3 +139,17 @@ def test_an_address_smtp_cannot_take_is_refused(address):
 
 def test_a_domain_beyond_ascii_travels_in_ascii():
     assert checked_address("info@caffè.it") == "info@xn--caff-8oa.it"
+
+
+def test_everything_a_template_may_contain_is_lowered():
+    source = (
+        "a{{ city }}{% comment %}b{% endcomment %}{% # c %}{% if city %}d{% elsif nobody %}e{% else %}f{% endif %}"
+        "{% unless city %}g{% endunless %}{% case city %}{% when 'Rho' %}h{% else %}i{% endcase %}"
+        + "".join(
+            f"{{{{ city | {name}{': 3' if name in ('truncate', 'default') else ''} }}}}"
+            for name in FILTER_NAMES
+        )
+    )
+    named = {tag for tag in TAGS if tag.isalpha()} - {"content", "output", "illegal"}
+    assert all("{% " + tag in source for tag in named), "A tag was added: lower it, and write it here."
+    assert Lowered(Template(source), quoted).is_complete
