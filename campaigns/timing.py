@@ -125,10 +125,13 @@ def _moment(campaign: Campaign, wall: datetime, at: datetime) -> datetime:
 
 def day_of_audience(campaign: Campaign, wall: datetime, at: datetime) -> datetime:
     """The moment to ask the audience's segments about: now, unless it is another day than the occurrence
-    stands for, so that whoever has their birthday is found on it, planned early or late.
+    stands for, so that whoever has their birthday is found on it, planned early or, in a series, late.
     """
     zone = zone_of(campaign) if campaign.clock == Campaign.Clock.MOMENT else settings.TIME_ZONE
-    return at if wall_of(at, zone).date() == wall.date() else instant_of(wall, zone)
+    if wall_of(at, zone).date() == wall.date():
+        return at
+    own = instant_of(wall, zone)
+    return own if campaign.crontab else max(at, own)
 
 
 def _zones() -> list[str]:
