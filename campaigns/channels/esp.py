@@ -33,13 +33,15 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
 
+from customers.models import Channel
+
 from .. import inbox
 from ..launches import launch_of
 from ..models import Message, ProviderReport
 from ..rendering import Email, Outgoing
 from .base import Outcome, Provider
 from .email import build_mail
-from .web import TIMEOUT, WebProvider
+from .web import TIMEOUT, InDoubt, WebProvider, never_left
 
 Kind, Reason = ProviderReport.Kind, Message.Reason
 # Anymail takes webhooks nothing guards, and warns; we refuse them, and `manage.py check` says so.
@@ -63,6 +65,7 @@ class EspProvider(WebProvider):
 
     def __init__(self, name: str = "") -> None:
         self.name = name or settings.EMAIL_PROVIDER
+        self.reports = self.name in settings.EMAIL_REPORTS_FROM and is_guarded(self.name)
 
     def connect(self) -> Any:
         line = backend(self.name)
@@ -88,7 +91,10 @@ class EspProvider(WebProvider):
         except AnymailInvalidAddress as error:
             return Outcome(outgoing.id, "failed", Reason.BAD_ADDRESS, _words(error))
         except AnymailError as error:
-            return refusal(outgoing.id, getattr(error, "status_code", None), _words(error))
+            status = getattr(error, "status_code", None)
+            if Channel.EMAIL in settings.PARK_WHEN_IN_DOUBT and _may_be_taken(error, status):
+                raise InDoubt from error
+            return refusal(outgoing.id, status, _words(error))
         return Outcome(outgoing.id, "sent", ref=str(written.anymail_status.message_id or "")[:100])  # type: ignore[attr-defined]
 
 
@@ -120,6 +126,13 @@ def refusal(message_id: int, status: int | None, words: str) -> Outcome:
 def provider() -> Provider:
     """The service provider EMAIL_PROVIDER names."""
     return EspProvider()
+
+
+def _may_be_taken(error: AnymailError, status: int | None) -> bool:
+    """Whether nobody knows what became of the request: no answer, or that of an impatient gateway."""
+    return status in (502, 504) or (
+        status is None and error.__cause__ is not None and not never_left(error.__cause__)
+    )
 
 
 def send_test(written: Email | str, sender: str, to: str) -> str:
@@ -186,6 +199,8 @@ def webhooks() -> dict[str, Any]:
 
 def is_guarded(name: str) -> bool:
     """Whether reports of this provider can be told from forged ones: signed, or under a secret of ours."""
+    if name not in webhooks():
+        return False
     try:
         return bool(_signing_secrets(name)) or _is_safe(webhooks()[name]())
     except (AnymailError, ImproperlyConfigured):

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 CONNECTIONS = 8
 # Seconds to connect, and to wait for each piece of the answer: together well inside a lease.
 TIMEOUT = (5, 15)
+SILENT_AFTER = 3  # Requests in a row without an answer; then nothing more is put in doubt.
 
 
 class InDoubt(Exception):
@@ -42,6 +43,7 @@ class WebProvider(ABC):
         self._crew = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=self.name)
         self._own = threading.local()
         self._lines: list[Any] = []
+        self._silences = 0
         return self
 
     def __exit__(
@@ -64,7 +66,14 @@ class WebProvider(ABC):
         """Give one message to the provider; raises InDoubt when nobody knows whether it was taken."""
 
     def send(self, batch: list[Outgoing], *, deadline: float) -> Iterator[Outcome]:
-        """See `Provider.send`: whatever is in doubt has no outcome."""
+        """See `Provider.send`: whatever is in doubt has no outcome.
+
+        After some silence the rest is handed back as the provider's failure, which makes its breaker rest it.
+        """
+        if self._silences >= SILENT_AFTER:
+            for outgoing in batch:
+                yield Outcome(outgoing.id, "planned", "provider_error", "no answer to the last requests")
+            return
         waiting = []
         for outgoing in batch:
             try:
@@ -74,7 +83,9 @@ class WebProvider(ABC):
             else:
                 waiting.append(self._crew.submit(self._try, outgoing, written, deadline))
         for future in waiting:
-            if outcome := future.result():
+            outcome = future.result()
+            self._silences = 0 if outcome else self._silences + 1
+            if outcome:
                 yield outcome
 
     def _try(self, outgoing: Outgoing, written: Any, deadline: float) -> Outcome | None:
@@ -104,4 +115,4 @@ def never_left(error: BaseException | None) -> bool:
         reason = reason.reason
     if isinstance(reason, NewConnectionError | ConnectTimeoutError):
         return True
-    return bool(reason and reason.args and isinstance(reason.args[0], ssl.SSLCertVerificationError))
+    return any(isinstance(one, ssl.SSLCertVerificationError) for one in getattr(reason, "args", ()))

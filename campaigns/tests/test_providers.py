@@ -1,6 +1,7 @@
 """Sending through providers over real HTTP: what each of their answers means for the message."""
 
 import json
+import threading
 import time
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -98,14 +99,13 @@ def test_many_texts_travel_over_few_connections_kept_open(twilio):
 
 
 def test_a_window_leaves_at_once_and_not_one_by_one(twilio):
-    twilio.behave = lambda form: time.sleep(0.5) or "accept"
+    together = threading.Barrier(dispatch.WINDOW)  # Nobody is answered before all have asked.
+    twilio.behave = lambda form: f"{together.wait(20)}" and "accept"
     for number in range(dispatch.WINDOW):
         make_customer(phone=f"+39333123{number:04}", consents=("sms",))
-    launch(make_campaign(channels=("sms",)))
-    started = time.monotonic()
+    campaign = launch(make_campaign(channels=("sms",)))
     dispatch_everything()
-    assert len(twilio.texts) == dispatch.WINDOW
-    assert time.monotonic() - started < 0.5 * dispatch.WINDOW
+    assert campaign.messages.filter(status="sent").count() == dispatch.WINDOW
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,17 @@ def test_a_text_whose_answer_was_lost_is_never_sent_again_and_waits_for_its_stat
     count_reports()
     assert outcome(message) == ("delivered", "")
     assert (message.provider, message.provider_ref) == ("twilio", sid)
+
+
+def test_a_provider_that_falls_silent_puts_one_window_in_doubt_and_then_rests(twilio, impatient):
+    twilio.behave = lambda form: "hang"
+    for number in range(3 * dispatch.WINDOW):
+        make_customer(phone=f"+39333123{number:04}", consents=("sms",))
+    campaign = launch(make_campaign(channels=("sms",)))
+    dispatch.dispatch_batch(owner=uuid4())
+    assert len(twilio.texts) == dispatch.WINDOW
+    assert campaign.messages.filter(status="sending").count() == dispatch.WINDOW
+    assert Breaker.objects.get(provider="twilio").open_until > now()
 
 
 def test_a_provider_that_cannot_be_reached_gets_the_text_later(twilio, settings):
@@ -282,6 +293,19 @@ def test_a_mail_handed_over_twice_is_taken_once(resend, impatient, behaviour):
     dispatch_everything()
     assert outcome(message) == ("sent", "")
     assert len(resend.mails) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "drop"])
+def test_where_mail_parks_a_mail_in_doubt_waits_for_its_report(resend, impatient, settings, behaviour):
+    settings.PARK_WHEN_IN_DOUBT = ["email", "sms"]
+    resend.behave = lambda mail: behaviour
+    message = mail_to()
+    assert outcome(message) == ("sending", "")
+    let_the_lease_run_out()
+    assert outcome(message) == ("unknown", "no_answer")
+    assert esp.provider().reports
+    settings.RESEND_SIGNING_SECRETS = []
+    assert not esp.provider().reports  # Nobody's word would be believed.
 
 
 def test_a_mail_the_provider_knows_under_other_words_waits_for_its_report(resend, impatient, live_server):
