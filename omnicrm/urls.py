@@ -25,6 +25,8 @@ urlpatterns = [
     path("", include("campaigns.urls")),
 ]
 
+handler500 = "omnicrm.outages.failed"
+
 if settings.DEBUG:
     from core.views_gallery import gallery
 
