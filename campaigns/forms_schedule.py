@@ -94,7 +94,7 @@ class ScheduleForm(forms.Form):
         ],
     )
     weekdays = forms.TypedMultipleChoiceField(
-        label=_("On"),
+        label=_("On these days"),
         required=False,
         coerce=int,
         choices=[((day + 1) % 7, WEEKDAYS_ABBR[day]) for day in range(7)],
