@@ -11,7 +11,7 @@ from omnicrm import embedded
 from . import database
 
 # In the order they run; each names its MEASURES.
-MODULES = ("imports", "segments", "planning", "dispatch", "rendering", "memory", "pages")
+MODULES = ("imports", "segments", "planning", "dispatch", "rendering", "claiming", "memory", "pages")
 
 
 def main() -> int:

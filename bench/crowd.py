@@ -1,6 +1,6 @@
 """People to write to, and a campaign of 20 KB mails to write to them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db import connection
@@ -8,6 +8,7 @@ from django.utils.timezone import now
 
 from campaigns import services
 from campaigns.models import Brand, Campaign, Message, Sender
+from campaigns.switch import turn_sends
 from core.models import User
 from core.roles import Role
 from customers.models import Channel, ConsentEvent, ConsentState, Customer, Identifier
@@ -43,6 +44,7 @@ def prepared(people: int) -> str:
 def launch(people: int) -> Campaign:
     """Forget what was sent before, and launch a campaign to everybody; nothing has left yet."""
     forget()
+    turn_sends(True, by="bench")  # Copies of a database are silent until somebody says so.
     campaign = schedule()
     if services.launch_next() is None:
         raise AssertionError("The campaign was not launched.")
@@ -69,8 +71,8 @@ def furnish() -> None:
     Segment.objects.create(name="Everybody", definition={"type": "all", "nodes": []})
 
 
-def schedule() -> Campaign:
-    """A campaign to everybody whose hour has come; the next launch turns it into messages."""
+def schedule(send_at: datetime | None = None) -> Campaign:
+    """A campaign to everybody; without `send_at` its hour has come, and the next launch plans it."""
     by = User.objects.get()
     campaign = services.create_campaign(
         name="Autumn", brand=Brand.objects.get(), by=by, respect_quiet_hours=False
@@ -89,7 +91,8 @@ def schedule() -> Campaign:
         button_label="To the shop",
         button_url="https://shop.example/new",
     )
-    return services.schedule_campaign(campaign.pk, send_at=now() - timedelta(seconds=1), by=by)
+    moment = send_at or now() - timedelta(seconds=1)
+    return services.schedule_campaign(campaign.pk, send_at=moment, by=by)
 
 
 def _body() -> str:

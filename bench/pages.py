@@ -8,12 +8,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.timezone import now
 
 from campaigns import results, services
 from campaigns.models import Campaign
@@ -73,6 +75,10 @@ def _customer_page() -> str:
         return Customer.objects.get(pk=cursor.fetchone()[0]).get_absolute_url()
 
 
+def _campaign_page(status: str) -> str:
+    return Campaign.objects.get(status=status).get_absolute_url()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "customers": lambda: reverse("customers:list"),
     "customers in Italy who agreed to mail": lambda: (
@@ -81,7 +87,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "customers called Rossi": lambda: reverse("customers:list") + "?q=rossi",
     "a customer": _customer_page,
     "campaigns": lambda: reverse("campaigns:list"),
-    "a campaign sent to all": lambda: Campaign.objects.latest("pk").get_absolute_url(),
+    "a campaign sent to all": lambda: _campaign_page(Campaign.Status.SENT),
+    "a campaign that waits": lambda: _campaign_page(Campaign.Status.SCHEDULED),
     "segments": lambda: reverse("segments:list"),
     "a segment": lambda: Segment.objects.latest("pk").get_absolute_url(),
     "home": lambda: reverse("analytics:home"),
@@ -123,6 +130,7 @@ def _write_to_all() -> None:
             cursor.execute(statement)
     services.finish_campaigns()
     results.count_results(Campaign.objects.get())
+    crowd.schedule(send_at=now() + timedelta(days=30))
     segment = create_segment(name="Italians by mail", definition=_ITALIANS, by=User.objects.get())
     count_segment(segment.pk)
 
