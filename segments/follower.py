@@ -113,7 +113,7 @@ def _ask_again(happened: Happened) -> None:
             continue  # Nothing is kept of it yet.
         try:
             with time_limit():
-                moves[pk] = membership.refresh_people(pk, sorted(people), now())
+                moves[pk] = membership.keep_difference(pk, now(), only=sorted(people))
         except (TooSlow, TreeError) as error:
             log.warning("segment_not_followed", segment=pk, error=type(error).__name__)
             Segment.objects.filter(pk=pk).update(due_at=now())

@@ -13,12 +13,9 @@ from core.errors import DomainError
 # Questions read what is in memory or on an SSD, where a page found by an index costs hardly more than the
 # next one; and each keeps to one core, so that people building segments leave the others to the sending.
 _PLANNER = {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0"}
-_SET = "SELECT {}".format(
-    ", ".join(f"set_config('{name}', %({name})s, true)" for name in ("statement_timeout", *_PLANNER))
-)
-_SHOW = "SELECT {}".format(
-    ", ".join(f"current_setting('{name}')" for name in ("statement_timeout", *_PLANNER))
-)
+_NAMES = ("statement_timeout", *_PLANNER)
+_SET = ", ".join(f"set_config('{name}', %({name})s, true)" for name in _NAMES)
+_SHOW = ", ".join(f"current_setting('{name}')" for name in _NAMES)
 
 
 class TooSlow(DomainError):
@@ -29,14 +26,15 @@ class TooSlow(DomainError):
 def time_limit(limit_ms: int | None = None) -> Iterator[None]:
     """Stop the statements inside after some milliseconds, SEGMENT_TIMEOUT_MS unless said; raises TooSlow."""
     limit_ms = limit_ms or settings.SEGMENT_TIMEOUT_MS
+    is_within = connection.in_atomic_block  # Else the settings end with our own transaction.
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_SHOW)
-            names = ("statement_timeout", *_PLANNER)
-            before = dict(zip(names, cursor.fetchone(), strict=True))
-            cursor.execute(_SET, _PLANNER | {"statement_timeout": str(limit_ms)})
+            wanted = _PLANNER | {"statement_timeout": str(limit_ms)}
+            cursor.execute(f"SELECT {_SHOW}, {_SET}", wanted)
+            before = dict(zip(_NAMES, cursor.fetchone(), strict=False))
             yield
-            cursor.execute(_SET, before)
+            if is_within:
+                cursor.execute(f"SELECT {_SET}", before)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise

@@ -116,7 +116,7 @@ def try_lock(segment_id: int) -> bool:
 
 def _refresh_locked(segment: Segment) -> None:
     at, started = now(), perf_counter()
-    moved = _difference(segment.pk, at)
+    moved = keep_difference(segment.pk, at)
     spent_ms = round((perf_counter() - started) * 1000)
     is_first = segment.last_entered is None  # Then nobody came: that is where the history begins.
     entered, left = (0, 0) if is_first else (moved.entered, moved.left)
@@ -161,14 +161,6 @@ def _pause(segment: Segment, spent_ms: int) -> timedelta:
 # --- of some people -------------------------------------------------------------------------------
 
 
-def refresh_people(segment_id: int, customer_ids: Sequence[int], at: datetime) -> Moved:
-    """Ask a segment's rules of these people alone and keep the difference; the caller holds the lock.
-
-    The figures of the segment are the caller's to write: `write_moves`.
-    """
-    return _difference(segment_id, at, only=customer_ids)
-
-
 def write_moves(segment_id: int, at: datetime, moved: Moved) -> None:
     """Carry people who came and went over to the segment's count and its day."""
     if moved.entered == moved.left == 0:
@@ -186,7 +178,11 @@ def write_day(segment_id: int, at: datetime, entered: int, left: int, members: i
         cursor.execute(_DAY, params | {"members": members})
 
 
-def _difference(segment_id: int, at: datetime, *, only: Sequence[int] | None = None) -> Moved:
+def keep_difference(segment_id: int, at: datetime, *, only: Sequence[int] | None = None) -> Moved:
+    """Ask a segment's rules, of everybody or of these people alone, and open and close their spells.
+
+    The caller holds the segment's lock, and writes what it comes to: `write_moves`.
+    """
     wanted = _asked_anew(segment_id, at, only)
     these = "" if only is None else "AND spell.customer_id = ANY(%(these)s::bigint[])"
     params = {"at": at, "segment": segment_id, "these": None if only is None else list(only)}

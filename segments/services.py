@@ -222,7 +222,7 @@ def _ask_again(segment: Segment, people: set[int]) -> None:
     """Let the members show it at once. While a full count has the segment, the follower does it after."""
     if people and segment.counted_at and membership.try_lock(segment.pk):
         moment = now()
-        moved = membership.refresh_people(segment.pk, sorted(people), moment)
+        moved = membership.keep_difference(segment.pk, moment, only=sorted(people))
         membership.write_moves(segment.pk, moment, moved)
 
 

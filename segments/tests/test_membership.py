@@ -21,7 +21,7 @@ from orders.tests.factories import make_order
 from segments import follower, membership, questions, services
 from segments.compiler import Compiled, audience_sql, compile_tree, in_segment
 from segments.models import ListMember, Membership, Override, Segment, SegmentDay, Touch
-from segments.tests.factories import EVERYBODY, make_segment
+from segments.tests.factories import EVERYBODY, make_list, make_segment
 from segments.tests.naive import World
 from segments.tests.test_compiler import (
     NOW,
@@ -245,12 +245,13 @@ def test_segments_are_asked_again_only_of_people_something_happened_to_that_they
     readers = membership.refresh(make_segment(definition=READERS).pk)
     follower.follow()
     seen: list[tuple[int, list[int]]] = []
-    refresh_people = membership.refresh_people
-    monkeypatch.setattr(
-        membership,
-        "refresh_people",
-        lambda pk, ids, at: seen.append((pk, ids)) or refresh_people(pk, ids, at),
-    )
+    keep_difference = membership.keep_difference
+
+    def seeing(pk: int, at: datetime, *, only: list[int]) -> Any:
+        seen.append((pk, only))
+        return keep_difference(pk, at, only=only)
+
+    monkeypatch.setattr(membership, "keep_difference", seeing)
     make_event(one, "Store Visited")
     make_event(other, "Product Viewed")
     follower.follow()
@@ -299,6 +300,45 @@ def test_a_follower_that_dies_leaves_everything_to_the_next(monkeypatch):
     assert members(segment) == set()
     follower.follow()
     assert members(segment) == {one.pk}
+
+
+def _new_identifier(one: Customer) -> None:
+    Identifier.objects.create(customer=one, kind="card", value="8820")
+
+
+TOUCHING = {
+    "an attribute": lambda one: Customer.objects.filter(pk=one.pk).update(city="Roma"),
+    "a trait": lambda one: Customer.objects.filter(pk=one.pk).update(traits={"tier": "gold"}),
+    "an identifier": _new_identifier,
+    "an identifier taken away": lambda one: one.identifiers.all().delete(),
+    "a consent": lambda one: ConsentEvent.objects.create(
+        customer=one, channel="email", state="granted", source="test"
+    ),
+    "a list": lambda one: make_list(one),
+    "a list left": lambda one: ListMember.objects.filter(customer=one).delete(),
+    "a decision": lambda one: Override.objects.create(segment=make_segment(), customer=one, kind="include"),
+}
+
+
+@pytest.mark.parametrize("what", TOUCHING)
+@pytest.mark.django_db
+def test_what_is_no_event_leaves_a_note(what):
+    one = make_customer(city="Milano", email="ada@example.com")
+    make_list(one)
+    Touch.objects.all().delete()
+    TOUCHING[what](one)
+    assert set(Touch.objects.values_list("customer_id", flat=True)) == {one.pk}
+
+
+@pytest.mark.django_db
+def test_an_identifier_that_moves_concerns_both_and_a_visit_leaves_no_note():
+    one, other = make_customer(email="ada@example.com"), make_customer()
+    Touch.objects.all().delete()
+    one.identifiers.update(customer=other)
+    assert set(Touch.objects.values_list("customer_id", flat=True)) == {one.pk, other.pk}
+    Touch.objects.all().delete()
+    Customer.objects.filter(pk=one.pk).update(last_seen_at=now(), updated_at=now())
+    assert not Touch.objects.exists()
 
 
 # --- by hand --------------------------------------------------------------------------------------
@@ -540,9 +580,8 @@ def test_an_event_between_the_first_count_and_its_commit_is_not_lost(slow_here):
 
     slow = in_a_thread(refresh_slowly)
     wait_for("pg_sleep(1)")
-    make_event(one, "Store Visited")
-    while not slow.join(0.01) and slow.is_alive():
-        pass
-    follower.follow()
+    make_event(one, "Store Visited")  # The slow one has asked already.
+    assert follower.follow() > 0  # Waits for it: only then there are members to follow.
+    slow.join()
     assert members(segment) == {one.pk}
     assert Cursor.objects.get(name="segments").event_id

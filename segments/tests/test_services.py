@@ -306,7 +306,7 @@ def test_an_explanation_says_yes_or_no_condition_by_condition():
 def test_explaining_ten_people_takes_one_statement(django_assert_num_queries):
     people = [make_customer() for _ in range(10)]
     tree = parse_tree({"type": "all", "nodes": [BUYERS, {"type": "reachable", "channel": "email"}]})
-    with django_assert_num_queries(6):  # The question, its savepoint, and setting the time limit.
+    with django_assert_num_queries(5):  # The question, its savepoint, and the time limit set and unset.
         assert len(questions.explain_many(tree, [one.pk for one in people])) == 10
 
 
