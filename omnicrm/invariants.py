@@ -12,6 +12,8 @@ from django.db import connection
 
 from customers.addresses import address_hash_params, address_hash_sql
 
+from .database_roles import TIMEOUTS, append_only_tables
+
 
 @dataclass(frozen=True)
 class Invariant:
@@ -165,12 +167,19 @@ INVARIANTS = (
     ),
     Invariant(
         "C2",
-        "What was said about consent cannot be changed",
+        "What was said about consent, what happened and who changed what cannot be changed",
+        # By the guard, and, where the database's roles are in use, by any of theirs but the owner's.
         """
         SELECT 'the guard of customers_consentevent' AS subject
         WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
                           WHERE tgrelid = 'customers_consentevent'::regclass
                             AND tgname LIKE 'pgtrigger_append_only%%' AND tgenabled <> 'D')
+        UNION ALL
+        SELECT rolname || ' may change ' || name
+        FROM unnest(%(append_only)s::text[]) AS name
+        JOIN pg_roles ON rolname = ANY(%(roles)s)
+        WHERE has_table_privilege(rolname, name, 'UPDATE') OR has_table_privilege(rolname, name, 'DELETE')
+           OR has_table_privilege(rolname, name, 'TRUNCATE')
         """,
     ),
     Invariant(
@@ -250,6 +259,55 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "G1",
+        "A person is in a segment once at a time: one spell ends before the next begins",
+        """
+        SELECT 'segment ' || segment_id || ', customer ' || customer_id AS subject
+        FROM (SELECT segment_id, customer_id, entered_at,
+                     lag(COALESCE(left_at, 'infinity')) OVER (
+                         PARTITION BY segment_id, customer_id ORDER BY entered_at, id) AS before
+              FROM segments_membership) AS spell
+        WHERE before > entered_at
+        """,
+    ),
+    Invariant(
+        "G2",
+        "The count kept of a segment is the number of its members",
+        """
+        SELECT 'segment ' || segment.id AS subject FROM segments_segment AS segment
+        WHERE segment.counted_at IS NOT NULL AND segment.match_count <> (
+            SELECT count(*) FROM segments_membership
+            WHERE segment_id = segment.id AND left_at IS NULL)
+        """,
+    ),
+    Invariant(
+        "G3",
+        "Whoever was put into a segment by hand is in it, and whoever was taken out is not",
+        # Those somebody else's change concerns as well may still have to be asked about.
+        """
+        SELECT 'segment ' || decided.segment_id || ', customer ' || decided.customer_id AS subject
+        FROM segments_override AS decided
+        JOIN segments_segment AS segment ON segment.id = decided.segment_id
+        JOIN customers_customer AS customer ON customer.id = decided.customer_id
+        LEFT JOIN segments_membership AS spell ON spell.segment_id = decided.segment_id
+            AND spell.customer_id = decided.customer_id AND spell.left_at IS NULL
+        WHERE segment.archived_at IS NULL AND segment.counted_at > decided.at
+          AND customer.status IN ('anonymous', 'known')
+          AND (decided.kind = 'include') <> (spell.id IS NOT NULL)
+          AND NOT EXISTS (SELECT 1 FROM segments_touch WHERE customer_id = decided.customer_id)
+        """,
+    ),
+    Invariant(
+        "G4",
+        "Members are customers and segments that exist",
+        """
+        SELECT 'membership ' || spell.id AS subject FROM segments_membership AS spell
+        LEFT JOIN customers_customer AS customer ON customer.id = spell.customer_id
+        LEFT JOIN segments_segment AS segment ON segment.id = spell.segment_id
+        WHERE customer.id IS NULL OR segment.id IS NULL
+        """,
+    ),
+    Invariant(
         "I1",
         "An import accounts for every row, each refused one with its reason",
         """
@@ -265,7 +323,11 @@ INVARIANTS = (
 
 def check_invariants() -> Iterator[Finding]:
     """Ask every invariant; each comes with how many rows break it and up to five of them."""
-    params = address_hash_params() | {"lease": settings.MESSAGE_LEASE_SECONDS}
+    params = address_hash_params() | {
+        "lease": settings.MESSAGE_LEASE_SECONDS,
+        "append_only": append_only_tables(),
+        "roles": list(TIMEOUTS),
+    }
     for invariant in INVARIANTS:
         asked = f"SELECT count(*), (array_agg(subject))[1:5] FROM ({invariant.sql}) AS broken"  # noqa: S608
         with connection.cursor() as cursor:

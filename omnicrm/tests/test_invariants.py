@@ -15,6 +15,10 @@ from customers.services import record_consent, suppress_address
 from customers.tests.factories import make_customer, make_event
 from omnicrm.invariants import INVARIANTS, check_invariants
 from orders.tests.factories import make_order
+from segments.membership import refresh
+from segments.models import Membership, Segment, Touch
+from segments.services import add_members, remove_members
+from segments.tests.factories import make_segment
 
 pytestmark = pytest.mark.django_db
 
@@ -252,3 +256,54 @@ def test_the_command_says_what_is_broken_and_ends_with_1():
     assert ended.value.code == 1
     assert f"order {order.source} {order.number}" in out.getvalue()
     assert "1 invariants are broken" in err.getvalue()
+
+
+# --- segments -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def milanesi():
+    """A segment of one, with somebody put in and somebody taken out by hand; and the three people."""
+    city = {"type": "attribute", "name": "city", "op": "is", "value": "Milano"}
+    people = [make_customer(city=city) for city in ("Milano", "Milano", "Roma")]
+    segment = make_segment(definition=city)
+    add_members(segment.pk, customer_ids=[people[2].pk], by=None)
+    remove_members(segment.pk, customer_ids=[people[1].pk], by=None)
+    segment = refresh(segment.pk)
+    Touch.objects.all().delete()
+    assert segment.match_count == 2
+    assert broken() == set()
+    return segment, people
+
+
+def test_g1_two_spells_at_once(milanesi):
+    segment, people = milanesi
+    spell = segment.spells.get(customer=people[0])
+    before = {"entered_at": spell.entered_at - timedelta(days=2), "left_at": spell.entered_at}
+    Membership.objects.create(segment=segment, customer=people[0], **before)
+    assert broken() == set()
+    before["left_at"] += timedelta(seconds=1)
+    Membership.objects.create(segment=segment, customer=people[0], **before)
+    assert broken() == {"G1"}
+
+
+def test_g2_a_count_that_is_not_the_number_of_members(milanesi):
+    segment, _people = milanesi
+    Segment.objects.filter(pk=segment.pk).update(match_count=3)
+    assert broken() == {"G2"}
+
+
+def test_g3_decisions_that_do_not_hold(milanesi):
+    segment, people = milanesi
+    segment.spells.filter(customer=people[2]).update(customer=people[1])
+    assert {f.invariant.code: f.count for f in check_invariants() if f.count} == {"G3": 2}
+    Touch.objects.bulk_create(Touch(customer_id=one.pk) for one in people)
+    assert broken() == set()
+
+
+def test_g4_members_of_nothing(milanesi):
+    _segment, people = milanesi
+    sql(f"UPDATE segments_membership SET customer_id = 0 WHERE customer_id = {people[0].pk}")
+    assert broken() == {"G4"}
+    sql("UPDATE segments_membership SET segment_id = 0")
+    assert broken() == {"G2", "G3", "G4"}
