@@ -134,7 +134,7 @@ def _apply_alone(report_id: int) -> None:
 
 def _apply(ids: list[int]) -> None:
     """Everything these reports do, in the caller's transaction."""
-    params = {
+    params: dict[str, Any] = {
         "ids": ids,
         "sent": events.MESSAGE_SENT,
         "delivered": events.MESSAGE_DELIVERED,
@@ -159,14 +159,14 @@ def _apply(ids: list[int]) -> None:
 
 def _addresses_to_suppress(ids: list[int]) -> list[tuple[str, str, str]]:
     """(channel, address, reason) of those nothing may be sent to any more, the gravest reason first."""
-    params = {
+    params: dict[str, Any] = {
         "ids": ids,
         "bounced": events.MESSAGE_BOUNCED,
         "delivered": events.MESSAGE_DELIVERED,
         "days": SOFT_BOUNCE_DAYS,
         "window": SOFT_BOUNCE_WINDOW,
     }
-    reasons = {
+    reasons: dict[str, str] = {
         Kind.COMPLAINED: Suppression.Reason.COMPLAINED,
         Kind.UNSUBSCRIBED: Suppression.Reason.UNSUBSCRIBED,
         Kind.FAILED: Suppression.Reason.UNSUBSCRIBED,  # Refused because the person left.

@@ -75,7 +75,7 @@ class EspProvider(WebProvider):
     def write(self, outgoing: Outgoing) -> EmailMultiAlternatives:
         launch = launch_of(outgoing.content_id, outgoing.revision)
         mail = build_mail(launch.email(outgoing), to=outgoing.address, headers=launch.headers(outgoing))
-        mail.metadata = {_OUR_ID: _signer.sign(outgoing.id)}  # type: ignore[attr-defined]
+        mail.metadata = {_OUR_ID: _signer.sign(str(outgoing.id))}  # type: ignore[attr-defined]
         # Our own links and our own pixel: people are watched once, and only as they agreed.
         mail.track_opens = mail.track_clicks = False  # type: ignore[attr-defined]
         return mail
@@ -150,9 +150,9 @@ def send_test(written: Email | str, sender: str, to: str) -> str:
 def _make_repeatable(name: str, line: Any, message_id: int, mail: EmailMultiAlternatives) -> None:
     """Let the provider recognise a mail it already took, where it offers that."""
     if name == "resend":  # Remembers a key for 24 hours, and answers as it did the first time.
-        line.session.headers["Idempotency-Key"] = f"omnicrm/{_signer.sign(message_id)}"
+        line.session.headers["Idempotency-Key"] = f"omnicrm/{_signer.sign(str(message_id))}"
     elif name == "brevo":  # For 15 or 30 minutes, and refuses the second; it must be a UUID.
-        mail.extra_headers["idempotencyKey"] = str(uuid.uuid5(_NAMESPACE, _signer.sign(message_id)))
+        mail.extra_headers["idempotencyKey"] = str(uuid.uuid5(_NAMESPACE, _signer.sign(str(message_id))))
 
 
 def _words(error: Exception) -> str:
