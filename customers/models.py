@@ -365,6 +365,9 @@ class ImportJob(models.Model):
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="imports")
     created_at = models.DateTimeField(default=now)
     started_at = models.DateTimeField(null=True)
+    taken_at = models.DateTimeField(null=True, help_text="When a worker took it up last; the pace since.")
+    taken_rows = models.IntegerField(default=0, db_default=0, help_text="How far it was then.")
+    taken_bytes = models.BigIntegerField(default=0, db_default=0)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -389,6 +392,22 @@ class ImportJob(models.Model):
     def share(self) -> float:
         """How much of the file is read, 0 to 1."""
         return min(self.done_bytes / self.total_bytes, 1) if self.total_bytes else 0
+
+    @property
+    def rows_per_second(self) -> float:
+        """Since a worker took it up last; 0 when that cannot be said yet."""
+        seconds = self._seconds_at_work
+        return (self.rows - self.taken_rows) / seconds if seconds else 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace of until now; None when that cannot be said yet."""
+        done, left = self.done_bytes - self.taken_bytes, self.total_bytes - self.done_bytes
+        return max(left, 0) * self._seconds_at_work / done if done > 0 and self.is_open else None
+
+    @property
+    def _seconds_at_work(self) -> float:
+        return max(((self.finished_at or now()) - self.taken_at).total_seconds(), 0) if self.taken_at else 0
 
 
 class ImportRejection(models.Model):
