@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import json
 import sys
 
@@ -33,11 +32,8 @@ def main() -> int:
     options = Options(full=arguments.full, rounds=arguments.rounds)
     measures: list[Measure] = []
     for name in MODULES:
-        if importlib.util.find_spec(f"bench.{name}"):
-            found: list[Measure] = getattr(importlib.import_module(f"bench.{name}"), "MEASURES", [])
-            measures += [
-                m for m in found if not arguments.measures or {m.name, name} & set(arguments.measures)
-            ]
+        found: list[Measure] = importlib.import_module(f"bench.{name}").MEASURES
+        measures += [m for m in found if not arguments.measures or {m.name, name} & set(arguments.measures)]
     if not measures:
         parser.error("no such measure")
     record = report.facts(options)

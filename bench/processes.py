@@ -57,7 +57,7 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith(beginning):
                 return line
-        raise WorkerFailed(f"{self._process.args} ended with {self._process.wait()}")
+        raise WorkerFailed(f"{self._process.args!r} ended with {self._process.wait()}")
 
 
 def run_together(workers: Sequence[Worker]) -> tuple[float, list[dict[str, Any]]]:

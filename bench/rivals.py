@@ -118,7 +118,7 @@ def _installed() -> str:
     done = folder / "installed.txt"
     if not done.exists() or done.read_text() != REQUIREMENTS.read_text():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
-        install = [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        install: list[str | Path] = [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*install, "-r", REQUIREMENTS], check=True, capture_output=True, timeout=300)
         done.write_text(REQUIREMENTS.read_text())
     return str(interpreter)

@@ -7,6 +7,7 @@ the last count cost.
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
@@ -165,7 +166,7 @@ def _count_speed(results: Results) -> None:
     campaign = results.campaign
     results.speed_unit = _unit(campaign)
     zone = get_current_timezone_name()
-    params = {"campaign": campaign.pk, "unit": results.speed_unit, "zone": zone}
+    params: dict[str, Any] = {"campaign": campaign.pk, "unit": results.speed_unit, "zone": zone}
     with connection.cursor() as cursor:
         cursor.execute(_SPEED, params)
         results.speed = [Left(*row) for row in cursor.fetchall()]

@@ -43,10 +43,11 @@ class Foreseen:
 
 def forecast_of(campaign: Campaign) -> Foreseen:
     """As last foreseen for this revision of the campaign. Who looks first, foresees; raises DomainError."""
-    tally = Tally.objects.filter(campaign=campaign, foreseen_at__isnull=False).first()
-    if tally is None or tally.forecast["revision"] != campaign.revision:
+    tally = Tally.objects.filter(campaign=campaign).first()
+    if tally is None or tally.foreseen_at is None or tally.forecast is None:
         return foresee(campaign)
-    assert tally.foreseen_at is not None
+    if tally.forecast["revision"] != campaign.revision:
+        return foresee(campaign)
     return _read(tally.foreseen_at, tally.forecast)
 
 
