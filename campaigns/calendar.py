@@ -251,4 +251,3 @@ def _draft(campaign: Campaign) -> Iterator[tuple[date, Entry]]:
 def channels_of(campaign: Campaign) -> tuple[str, ...]:
     """The channels of a campaign whose contents are loaded, each once."""
     return tuple(dict.fromkeys(content.channel for content in campaign.contents.all()))
-
