@@ -186,13 +186,14 @@ class UploadForm(forms.Form):
     """The file to import. Whether it is a table is the reader's business."""
 
     file = forms.FileField(
-        label=gettext_lazy("CSV file"), widget=forms.FileInput({"accept": ".csv,.tsv,.txt,text/csv"})
+        label=gettext_lazy("CSV or Excel file"),
+        widget=forms.FileInput({"accept": ".csv,.tsv,.txt,.xlsx,.xlsm,text/csv"}),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["file"].help_text = _(
-            "Any encoding and delimiter, columns in any order, up to {max}."
+            "CSV of any encoding and delimiter, or .xlsx; columns in any order, up to {max}."
         ).format(max=filesizeformat(settings.IMPORT_MAX_BYTES))
         self.fields["file"].error_messages["empty"] = _("The file is empty.")
 

@@ -18,6 +18,7 @@ from core.http import StaffRequest
 from . import exports
 from .forms import ColumnsForm, CustomerOptionsForm, UploadForm
 from .imports import CUSTOMERS, jobs, reader
+from .imports.progress import time_left
 from .imports.runner import Importer
 from .models import ImportJob
 
@@ -74,7 +75,12 @@ def job(request: StaffRequest, wizard: Wizard, pk: int) -> HttpResponse:
     if request.method == "POST":
         messages.warning(request, _("This import has been started already."))
         return redirect(wizard.url("import_job"), pk)
-    context = {"job": found, "rejections": found.rejections.all()[:20], **_frame(wizard, step=3)}
+    context = {
+        "job": found,
+        "rejections": found.rejections.all()[:20],
+        "time_left": time_left(found.seconds_left),
+        **_frame(wizard, step=3),
+    }
     if request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request:
         response = render(request, "customers/partials/import_progress.html", context)
         if not found.is_open:

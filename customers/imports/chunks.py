@@ -75,9 +75,10 @@ def read_chunks(file: BinaryIO, portions: Portions, importer: RowReaders) -> Ite
     """The chunks of a file, in bounded memory."""
     dialect = reader.Dialect.from_json(portions.dialect)
     read = importer.row_reader(dialect.columns, portions.mapping, portions.options)
-    rows = islice(reader.rows(file, dialect), portions.skip, portions.limit)
+    reading = reader.Reading(file, dialect)
+    rows = islice(reading, portions.skip, portions.limit)
     for batch in _batches(rows, portions.chunk_rows):
-        yield _checked(batch, read, file.tell())
+        yield _checked(batch, read, reading.read_bytes)
 
 
 def _batches(rows: Iterator[reader.Row], size: int) -> Iterator[list[reader.Row]]:

@@ -1,5 +1,6 @@
 """What `import_customers` and `import_orders` share: progress, and a summary that accounts for every row."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ from core.errors import DomainError
 from customers.models import ImportJob
 
 from . import jobs
+from .progress import clock
 from .runner import Importer
 
 SHOWN_REJECTIONS = 10
+SECONDS_BETWEEN_LINES = 2
 
 
 class ImportCommand(BaseCommand):
-    """Imports one CSV file, its columns recognised by their headers."""
+    """Imports one CSV or Excel file, its columns recognised by their headers."""
 
     importer: Importer
+    _told_at = 0.0
 
     def import_file(self, path: str, options: dict[str, Any]) -> None:
         """Import and report; raises CommandError with one line when the file cannot be imported."""
@@ -32,8 +36,24 @@ class ImportCommand(BaseCommand):
             raise CommandError(job.error)
 
     def report_progress(self, job: ImportJob) -> None:
-        share = job.done_bytes / max(job.total_bytes, 1)
-        self.stdout.write(f"  {min(share, 1):4.0%}  {job.rows:,} rows")
+        """A line at the beginning, and then every few seconds."""
+        if not self._told_at:
+            self.report_start(job)
+        elif time.monotonic() - self._told_at < SECONDS_BETWEEN_LINES:
+            return
+        else:
+            left = "" if job.seconds_left is None else f"  {clock(job.seconds_left)} left"
+            self.stdout.write(
+                f"  {job.share:4.0%}  {job.rows:>11,} rows  {job.rows_per_second:>8,.0f} rows/s{left}"
+                f"  {job.created:,} created, {job.rejected:,} rejected"
+            )
+        self._told_at = time.monotonic()
+
+    def report_start(self, job: ImportJob) -> None:
+        sheet = job.dialect.get("sheet")
+        self.stdout.write(f"Import {job.pk}: {job.file_name}" + (f", sheet “{sheet}”" if sheet else ""))
+        if job.rows:
+            self.stdout.write(f"  going on after the {job.rows:,} rows that are in")
 
     def report_rows(self, job: ImportJob) -> None:
         self.stdout.write(

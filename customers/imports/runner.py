@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from django.db import OperationalError, ProgrammingError, connection, transaction
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from psycopg import errors
 
@@ -96,6 +97,8 @@ def run(
     file: BinaryIO, job: ImportJob, importer: Importer, on_progress: Callable[[ImportJob], None] | None = None
 ) -> None:
     """Import what is not yet imported of the file, keeping the job's counts and progress as it goes."""
+    job.taken_at, job.taken_rows, job.taken_bytes = now(), job.rows, job.done_bytes
+    job.save(update_fields=["taken_at", "taken_rows", "taken_bytes"])
     setup = setup_of(job)
     portions = Portions.of(job, skip=job.rows)
     with closing(chunks_of(file, portions, importer)) as chunks, few_collections():

@@ -62,16 +62,17 @@ def sniff(file: BinaryIO) -> Dialect:
     with archive.opened(file) as opened:
         book = _open(opened)
         for sheet in book.sheets:
-            with closing(_read(book, sheet)) as found:
+            with closing(_read(book, sheet, lambda _share: None)) as found:
                 first = list(islice(found, 1))
             if first:
                 return Dialect(ENCODING, "", *columns_of(iter(first)), sheet=sheet.name)
     raise UnreadableFile(_("The workbook is empty."))
 
 
-def records(file: BinaryIO, name: str) -> Iterator[Row]:
+def records(file: BinaryIO, name: str, *, on_read: Callable[[float], None]) -> Iterator[Row]:
     """The rows of a sheet that are not empty, the header among them, each with its number in the sheet.
 
+    `on_read` is told which share of the sheet, 0 to 1, was read for what comes next.
     Raises UnreadableFile when the workbook turns out to be broken or too large.
     """
     with archive.opened(file) as opened:
@@ -79,13 +80,15 @@ def records(file: BinaryIO, name: str) -> Iterator[Row]:
         sheet = next((sheet for sheet in book.sheets if sheet.name == name), None)
         if sheet is None:
             raise UnreadableFile(archive.damaged())
-        yield from _read(book, sheet)
+        yield from _read(book, sheet, on_read)
 
 
-def _read(book: Book, sheet: Sheet) -> Generator[Row]:
+def _read(book: Book, sheet: Sheet, on_read: Callable[[float], None]) -> Generator[Row]:
     handler = _SheetHandler(book)
     width = 0
-    for _block in _parse(book.archive, sheet.part, handler):
+    size = book.archive.getinfo(sheet.part).file_size
+    for fed in _parse(book.archive, sheet.part, handler):
+        on_read(fed / max(size, 1))
         for row in handler.take():
             if row.problem or any(row.cells):
                 width = width or len(row.cells)

@@ -7,11 +7,11 @@ from customers.imports.commands import ImportCommand
 
 
 class Command(ImportCommand):
-    help = "Imports customers from a CSV file; a second run of the same file changes nothing."
+    help = "Imports customers from a CSV or Excel file; a second run of the same file changes nothing."
     importer = CUSTOMERS
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", help="CSV with a header, in any common encoding and delimiter")
+        parser.add_argument("file", help="CSV in any common encoding and delimiter, or .xlsx; with a header")
         parser.add_argument("--country", default="", help="for phone numbers without a prefix: IT")
         parser.add_argument("--consent-source", default="", help="where consents without a source were given")
         parser.add_argument("--consent-on", default="", help="when consents without a date were given")

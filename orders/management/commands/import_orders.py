@@ -9,11 +9,11 @@ from orders.imports import ORDERS
 
 
 class Command(ImportCommand):
-    help = "Imports orders from a CSV file; a second run of the same file changes nothing."
+    help = "Imports orders from a CSV or Excel file; a second run of the same file changes nothing."
     importer = ORDERS
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", help="CSV with a header, in any common encoding and delimiter")
+        parser.add_argument("file", help="CSV in any common encoding and delimiter, or .xlsx; with a header")
         parser.add_argument("--currency", default="EUR", help="of amounts without one (ISO 4217)")
         parser.add_argument("--source", default="import", help="the system that owns the order numbers")
         parser.add_argument("--country", default="", help="for phone numbers without a prefix: IT")
