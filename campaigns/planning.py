@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils.timezone import now
 
+from core.patience import allow_seconds
 from customers.contact import contacts_params, contacts_sql
 from segments.compiler import audience_sql
 
@@ -15,6 +16,8 @@ from .gates import REASON
 from .models import Campaign, Occurrence
 from .occurrences import next_wall, wall_time_of
 from .timing import Departure, Due, day_of_audience, departure, timetable
+
+PLANNING_SECONDS = 900  # It is planned whole or not at all.
 
 # Everybody in the audience on every channel of the campaign, with the content in their language (else the
 # brand's, else any), when it may go and until when, and the verdict of the gates.
@@ -117,6 +120,7 @@ def plan_messages(campaign: Campaign, occurrence: Occurrence, *, at: datetime | 
     """Write one row per person and channel for an occurrence, the held back included; returns how many are
     to be sent. Repeating adds nothing.
     """
+    allow_seconds(PLANNING_SECONDS)
     sql, params = _judged_sql(campaign, wall_time_of(occurrence), at or now())
     params |= {"occurrence": occurrence.number, "house": settings.TIME_ZONE}
     with connection.cursor() as cursor:

@@ -12,6 +12,7 @@ from django_celery_beat.models import CrontabSchedule
 
 from core.doorbell import ring
 from core.errors import DomainError
+from core.patience import allow_seconds
 from customers import events
 from customers.models import Channel, ConsentState, Customer, Event
 from customers.services import record_consent
@@ -173,6 +174,7 @@ def schedule_campaign(
         raise NotReady(" ".join(found))
     _put_next(campaign, moment)
     campaign.save()  # The forecast reads the row.
+    allow_seconds(60)
     forecast = planning.forecast(campaign)
     campaign.occurrences.filter(state=Occurrence.State.PENDING).update(messages=forecast.messages)
     needs_approval = forecast.people > campaign.brand.approval_above

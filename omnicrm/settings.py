@@ -109,12 +109,36 @@ TEMPLATES = [
 
 # --- data -------------------------------------------------------------------------------------
 
+# What kind of process this is: web, worker or segments; empty for commands, which may take their time.
+PROCESS = env("OMNICRM_PROCESS", default="")
+STATEMENT_TIMEOUT_MS = {"web": 5_000, "worker": 60_000, "segments": 15_000}.get(PROCESS, 0)
+SESSION_OPTIONS = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": 60_000,
+    "role": env("DATABASE_ROLE", default=""),  # For one login with several roles; docs/runbook.md.
+}
+_database: dict[str, Any] = embedded.database() if IS_EMBEDDED else env.db("DATABASE_URL")
+_url_options = _database.get("OPTIONS", {})
 DATABASES = {
-    "default": (embedded.database() if IS_EMBEDDED else env.db("DATABASE_URL"))
+    "default": _database
     | {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"options": "-c idle_in_transaction_session_timeout=60000"},
+        "OPTIONS": {
+            "application_name": f"omnicrm {PROCESS}".strip(),
+            "connect_timeout": 5,  # A page waits no longer for a host that is gone; then it says 503.
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        }
+        | _url_options
+        | {
+            "options": " ".join(
+                [f"-c {name}={value}" for name, value in SESSION_OPTIONS.items() if value]
+                + ([_url_options["options"]] if "options" in _url_options else [])
+            )
+        },
     }
 }
 PGHISTORY_OBJ_FIELD = pghistory.ObjForeignKey(related_name="history")
