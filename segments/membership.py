@@ -100,6 +100,17 @@ def refresh(segment_id: int, *, limit_ms: int | None = None, only_if_due: bool =
     return Segment.objects.get(pk=segment_id)
 
 
+def relive(segment_id: int, moments: Sequence[datetime]) -> None:
+    """Keep the members of a segment never counted as they would have been counted at these past moments."""
+    with time_limit():
+        lock(segment_id)
+        for number, at in enumerate(moments):
+            moved = keep_difference(segment_id, at)
+            entered, left = (moved.entered, moved.left) if number else (0, 0)
+            write_day(segment_id, at, entered, left, moved.matches)
+        Segment.objects.filter(pk=segment_id).update(last_entered=0, last_left=0)
+
+
 def lock(segment_id: int) -> None:
     """Hold a segment's members until the end of the transaction; waits for whoever holds them."""
     with connection.cursor() as cursor:

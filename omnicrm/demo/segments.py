@@ -1,11 +1,15 @@
 """The segments Casa Ontano works with, made and counted through the segments' own verbs."""
 
+from datetime import timedelta
 from typing import Any
+
+from django.utils.timezone import now
 
 from core.models import User
 from customers.models import Customer
+from segments.membership import relive
 from segments.models import Segment
-from segments.services import add_members, count_segment, create_segment
+from segments.services import add_members, count_segment, create_segment, remove_members
 
 RECENT = "Bought in the last 60 days"
 LAPSED = "Lapsed for 6 months"
@@ -16,6 +20,7 @@ NEVER = "Never bought"
 READERS = "Newsletter readers"
 CALLED = "Called support in the last 14 days"
 PRESS = "Press and friends"
+DAYS = 30  # Of who came and went, as the chart of a segment shows them.
 YEAR = {"type": "last", "days": 365}
 
 DEFINITIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -86,7 +91,11 @@ def make_segments(by: User) -> dict[str, Segment]:
     for name, (description, tree) in DEFINITIONS.items():
         if name not in found:
             definition = tree if tree["type"] in ("all", "any") else {"type": "all", "nodes": [tree]}
-            found[name] = create_segment(name=name, description=description, definition=definition, by=by)
+            segment = create_segment(name=name, description=description, definition=definition, by=by)
+            relive(segment.pk, [now() - timedelta(days=back) for back in range(DAYS, 0, -1)])
+            found[name] = segment
+            if name == VIP:
+                _decide_by_hand(segment, by)
     if PRESS not in found:
         found[PRESS] = create_segment(
             name=PRESS, description="Chosen by hand.", kind=Segment.Kind.LIST, by=by
@@ -94,3 +103,13 @@ def make_segments(by: User) -> dict[str, Segment]:
         people = Customer.objects.current().filter(country="IT").order_by("pk").values_list("pk", flat=True)
         add_members(found[PRESS].pk, customer_ids=people[::40][:36], by=by)
     return {name: count_segment(segment.pk) for name, segment in found.items()}
+
+
+def _decide_by_hand(segment: Segment, by: User) -> None:
+    """Two friends of the house count as VIPs whatever they spend, and a competitor does not."""
+    members = (
+        segment.spells.filter(left_at=None).order_by("customer_id").values_list("customer_id", flat=True)
+    )
+    others = Customer.objects.current().exclude(pk__in=members).order_by("pk").values_list("pk", flat=True)
+    add_members(segment.pk, customer_ids=others[:2], by=by)
+    remove_members(segment.pk, customer_ids=members[:1], by=by)

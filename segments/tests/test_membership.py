@@ -130,6 +130,21 @@ def world(request):
     return World.load()
 
 
+@pytest.mark.django_db
+def test_the_past_of_a_segment_can_be_kept_from_what_is_known_of_it():
+    early, late = make_customer(created_at=now() - timedelta(days=9)), make_customer()
+    for one, ago in ((early, 5), (late, 1)):
+        at = now() - timedelta(days=ago)
+        Customer.objects.filter(pk=one.pk).update(created_at=at - timedelta(days=1))
+        make_event(one, "Store Visited", at=at)
+    segment = make_segment(definition=VISITED | {"window": {"type": "last", "days": 3}})
+    membership.relive(segment.pk, [now() - timedelta(days=back, seconds=-1) for back in (5, 3, 1)])
+    membership.refresh(segment.pk)
+    days = list(segment.days.order_by("day").values_list("entered", "left", "members"))
+    assert days == [(0, 0, 1), (0, 0, 1), (1, 1, 1), (0, 0, 1)]
+    assert members(segment) == {late.pk}
+
+
 # --- changes followed -----------------------------------------------------------------------------
 
 
