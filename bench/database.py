@@ -32,7 +32,7 @@ def options() -> dict[str, str]:
     return {
         "shared_buffers": f"{min(max(memory // 8, 256 << 20), 2 * GIGABYTE) >> 20}MB",
         "effective_cache_size": f"{memory // 2 >> 20}MB",
-        "max_wal_size": "8GB",
+        "max_wal_size": "4GB",
         "checkpoint_timeout": "30min",
         "autovacuum_naptime": "15s",
     }
