@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+from django.core.cache import cache
 from django.db import connection
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -14,19 +15,25 @@ from segments.questions import TooSlow, time_limit
 from .models import Campaign
 from .occurrences import next_wall, walls_after, zone_of
 from .planning import channels_of
-from .timing import Departure, Due, day_of_audience, departure, known_zone, timetable
+from .timing import Departure, Due, Timetable, day_of_audience, departure, known_zone, timetable
 from .walls import instant_of, wall_of
 from .words import day_and_time, place_of, schedule_words, wall_words
 
 NEXT = 5
 TOP_HOURS = 3
 
-_SPREAD = """
+FRESH_SECONDS = 600  # How old the count of an audience may be while somebody tries out hours.
+
+_PLACES = """
 WITH audience AS MATERIALIZED ({audience}),
-{timetable}
-SELECT person.zone, person.slot, timetable.due_at, timetable.expires_at, count(*)
-FROM person JOIN timetable ON timetable.zone = person.zone AND timetable.slot = person.slot
-GROUP BY person.zone, person.slot, timetable.due_at, timetable.expires_at
+{people}
+SELECT zone, slot, count(*) FROM person GROUP BY zone, slot
+"""
+
+_TIMES = """
+WITH person AS (SELECT * FROM unnest(%(zones_there)s::text[], %(slots_there)s::text[]) AS given(zone, slot)),
+{times}
+SELECT zone, slot, due_at, expires_at FROM timetable
 """
 
 
@@ -92,19 +99,36 @@ def _remark(campaign: Campaign, wall: datetime) -> str:
 
 
 def _spread(campaign: Campaign, wall: datetime, at: datetime) -> list[Group]:
+    times = timetable(campaign, wall, at)
+    places = _places(campaign, times, day_of_audience(campaign, wall, at))
+    there = {"zones_there": [zone for zone, _ in places], "slots_there": [slot for _, slot in places]}
+    with connection.cursor() as cursor:
+        cursor.execute(_TIMES.format(times=times.times), times.params | there)
+        return [
+            Group(_own(campaign, wall, zone, slot, at), zone, slot, due_at, expires_at, places[zone, slot])
+            for zone, slot, due_at, expires_at in cursor.fetchall()
+        ]
+
+
+def _places(campaign: Campaign, times: Timetable, as_of: datetime) -> dict[tuple[str, str], int]:
+    """How many of the audience live in which zone, by the zone of their store or their best hour.
+
+    Kept for some minutes: whoever tries out hours does not count a million people each time.
+    """
+    silence = campaign.respect_quiet_hours if campaign.clock == Campaign.Clock.BEST else ""
+    key = f"campaigns.places:{campaign.pk}:{campaign.revision}:{campaign.clock}:{silence}:{as_of:%Y%m%d}"
+    found: dict[tuple[str, str], int] | None = cache.get(key)
+    if found is not None:
+        return found
     include = list(campaign.include.values_list("pk", flat=True))
     exclude = list(campaign.exclude.values_list("pk", flat=True))
-    if not include:
-        return []
-    audience = audience_sql(include, exclude, day_of_audience(campaign, wall, at))
-    times = timetable(campaign, wall, at)
-    sql = _SPREAD.format(audience=audience.sql, timetable=times.sql)
+    audience = audience_sql(include, exclude, as_of)
     with time_limit(), connection.cursor() as cursor:
+        sql = _PLACES.format(audience=audience.sql, people=times.people)
         cursor.execute(sql, audience.params | times.params)
-        return [
-            Group(_own(campaign, wall, zone, slot, at), zone, slot, due_at, expires_at, people)
-            for zone, slot, due_at, expires_at, people in cursor.fetchall()
-        ]
+        found = {(zone, slot): people for zone, slot, people in cursor.fetchall()}
+    cache.set(key, found, FRESH_SECONDS)
+    return found
 
 
 def _own(campaign: Campaign, wall: datetime, zone: str, slot: str, at: datetime) -> datetime:

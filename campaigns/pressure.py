@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils.timezone import localdate, now
 
 from customers.contact import contacts_params, contacts_sql
@@ -26,31 +27,27 @@ from .planning import channels_of
 WEEKLY_CAP = 3  # Messages of all channels to one person, from Monday to Sunday.
 HORIZON = timedelta(days=34)  # A month's page of the calendar, whatever day it is today.
 
-_TEMPORARY = """
-CREATE TEMPORARY TABLE asked (customer_id bigint NOT NULL, what text NOT NULL) ON COMMIT DROP
-"""
-
-# One line per message: of this week the day it went or goes, read by event_name_time and message_waiting.
+# One row per message: of this week the day it went or goes, read by event_name_time and message_waiting.
 _THIS_WEEK = """
-INSERT INTO asked
-SELECT customer_id, ((occurred_at AT TIME ZONE %(zone)s)::date)::text FROM customers_event
+SELECT customer_id, ((occurred_at AT TIME ZONE %(zone)s)::date)::text AS what FROM customers_event
 WHERE name = %(sent)s AND occurred_at >= %(monday)s::timestamp AT TIME ZONE %(zone)s
 UNION ALL
 SELECT customer_id, ((GREATEST(due_at, now()) AT TIME ZONE %(zone)s)::date)::text FROM campaigns_message
 WHERE status = 'planned'
 """
 
-# One line per person and channel a coming campaign reaches, by the campaign's id.
+# One row per person and channel a coming campaign reaches, by the campaign's id.
 _COMING = """
-INSERT INTO asked
-SELECT customer_id, %(campaign)s::text
+SELECT customer_id, %(campaign{pk})s::text AS what
 FROM ({contacts}) AS contact
 WHERE address IS NOT NULL AND consent = 'granted' AND suppression IS NULL
 """
 
+# One statement that writes nothing: the readers of the event log wait for whoever writes.
 _SIGNATURES = """
 SELECT signature, count(*) FROM (
-    SELECT string_agg(what, ' ' ORDER BY what) AS signature FROM asked GROUP BY customer_id) AS person
+    SELECT string_agg(what, ' ' ORDER BY what) AS signature FROM ({asked}) AS asked GROUP BY customer_id
+) AS person
 GROUP BY signature
 """
 
@@ -67,31 +64,35 @@ class _Day:
     over_cap: int = 0
 
 
-@transaction.atomic
 def measure_pressure(*, at: datetime | None = None) -> int:
     """Measure the days from this Monday to the horizon, and keep them; returns how many were written.
 
     A campaign for people's own clocks counts for the day it is called by, wherever they live.
     """
-    today = localdate(at or now())
+    at = at or now()
+    today = localdate(at)
     monday = today - timedelta(days=today.weekday())
     days_of = {campaign: _days_to_come(campaign, today + HORIZON) for campaign in _coming()}
-    with connection.cursor() as cursor:
-        cursor.execute(_TEMPORARY)
-        cursor.execute(_THIS_WEEK, {"zone": settings.TIME_ZONE, "sent": MESSAGE_SENT, "monday": monday})
-        for campaign, days in days_of.items():
-            if days:
-                cursor.execute(*_audience_of(campaign, at or now()))
-        cursor.execute(_SIGNATURES)
-        rows = cursor.fetchall()
-        channels = list(Channel.values)
-        people = "(SELECT id FROM customers_customer WHERE status IN ('known', 'anonymous'))"
-        cursor.execute(_REACHABLE.format(contacts=contacts_sql(people)), contacts_params(channels))
-        reachable = cursor.fetchone()[0]
+    asked = [_THIS_WEEK]
+    params: dict[str, Any] = {"zone": settings.TIME_ZONE, "sent": MESSAGE_SENT, "monday": monday}
+    for campaign in (campaign for campaign, days in days_of.items() if days):
+        asked.append(_audience_of(campaign, at, params))
+    rows = _rows(_SIGNATURES.format(asked=" UNION ALL ".join(asked)), params)
     found = _by_day(rows, {str(campaign.pk): days for campaign, days in days_of.items()})
-    return _keep(
-        found, [monday + timedelta(days=n) for n in range((today + HORIZON - monday).days)], reachable
-    )
+    days = [monday + timedelta(days=n) for n in range((today + HORIZON - monday).days)]
+    return _keep(found, days, _count_reachable())
+
+
+def _rows(sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _count_reachable() -> int:
+    people = "(SELECT id FROM customers_customer WHERE status IN ('known', 'anonymous'))"
+    sql = _REACHABLE.format(contacts=contacts_sql(people))
+    return int(_rows(sql, contacts_params(list(Channel.values)))[0][0])
 
 
 def _coming() -> list[Campaign]:
@@ -110,15 +111,19 @@ def _days_to_come(campaign: Campaign, until: date) -> list[date]:
     return [day for day in days if day <= until]
 
 
-def _audience_of(campaign: Campaign, at: datetime) -> tuple[str, dict[str, object]]:
+def _audience_of(campaign: Campaign, at: datetime, params: dict[str, Any]) -> str:
+    """SELECT of one row per message of one occurrence; its parameters are put to the others."""
     include = list(campaign.include.values_list("pk", flat=True))
     exclude = list(campaign.exclude.values_list("pk", flat=True))
-    audience = audience_sql(include, exclude, at)
-    sql = _COMING.format(contacts=contacts_sql(f"({audience.sql})"))
-    return sql, audience.params | contacts_params(channels_of(campaign)) | {"campaign": campaign.pk}
+    audience = audience_sql(include, exclude, at, prefix=f"seg{campaign.pk}_")
+    contacts = contacts_sql(f"({audience.sql})")
+    channels = f"channels{campaign.pk}"
+    params |= audience.params | contacts_params([])
+    params |= {f"campaign{campaign.pk}": campaign.pk, channels: channels_of(campaign)}
+    return _COMING.format(pk=campaign.pk, contacts=contacts.replace("%(channels)s", f"%({channels})s"))
 
 
-def _by_day(rows: Iterable[tuple[str, int]], days_of: dict[str, list[date]]) -> dict[date, _Day]:
+def _by_day(rows: Iterable[tuple[Any, ...]], days_of: dict[str, list[date]]) -> dict[date, _Day]:
     """What each day asks, from (signature, people): a signature names days and campaigns."""
     found: dict[date, _Day] = {}
     for signature, people in rows:

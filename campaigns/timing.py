@@ -46,14 +46,20 @@ timetable AS MATERIALIZED (
 
 @dataclass(frozen=True)
 class Timetable:
-    """SQL of the common table expressions `person` (id, language, zone, slot) and `timetable` (zone, slot,
-    due_at, expires_at), to follow one named `audience` (id); every person has exactly one row of it.
+    """SQL of the common table expressions `person` (id, language, zone, slot), which follows one named
+    `audience` (id), and `timetable` (zone, slot, due_at, expires_at), which follows `person`; every person
+    has exactly one row of it.
 
     Let `contacts_sql` carry a person's columns: to join `person` again may cost its square.
     """
 
-    sql: str
+    people: str
+    times: str
     params: dict[str, Any]
+
+    @property
+    def sql(self) -> str:
+        return f"{self.people}, {self.times}"
 
 
 def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
@@ -88,10 +94,8 @@ def timetable(campaign: Campaign, wall: datetime, at: datetime) -> Timetable:
         case _:
             moments = [("", "", _moment(campaign, wall, at))]
     return Timetable(
-        before
-        + _PERSON.format(people=people, slot=slot, joins=joins)
-        + ","
-        + _TIMETABLE.format(
+        before + _PERSON.format(people=people, slot=slot, joins=joins),
+        _TIMETABLE.format(
             due_at=DUE_AT.format(moment="GREATEST(own.at, %(at)s)"),
             own_at=DUE_AT.format(moment="own.at"),
             own_is_theirs=own_is_theirs,
