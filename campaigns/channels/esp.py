@@ -75,7 +75,7 @@ class EspProvider(WebProvider):
     def write(self, outgoing: Outgoing) -> EmailMultiAlternatives:
         launch = launch_of(outgoing.content_id, outgoing.revision)
         mail = build_mail(launch.email(outgoing), to=outgoing.address, headers=launch.headers(outgoing))
-        mail.metadata = {_OUR_ID: _signer.sign(str(outgoing.id))}  # type: ignore[attr-defined]
+        mail.metadata = {_OUR_ID: token_of(outgoing.id)}  # type: ignore[attr-defined]
         # Our own links and our own pixel: people are watched once, and only as they agreed.
         mail.track_opens = mail.track_clicks = False  # type: ignore[attr-defined]
         return mail
@@ -96,6 +96,11 @@ class EspProvider(WebProvider):
                 raise InDoubt from error
             return refusal(outgoing.id, status, _words(error))
         return Outcome(outgoing.id, "sent", ref=str(written.anymail_status.message_id or "")[:100])  # type: ignore[attr-defined]
+
+
+def token_of(message_id: int) -> str:
+    """Our signed id of a message, in letters every provider carries: digits, letters, - and _."""
+    return _signer.sign(str(message_id)).replace(":", "_", 1)
 
 
 def backend(name: str, **options: Any) -> Any:
@@ -148,11 +153,14 @@ def send_test(written: Email | str, sender: str, to: str) -> str:
 
 
 def _make_repeatable(name: str, line: Any, message_id: int, mail: EmailMultiAlternatives) -> None:
-    """Let the provider recognise a mail it already took, where it offers that."""
+    """Let the provider know a mail it already took, and name it in its reports, where it has its own way."""
     if name == "resend":  # Remembers a key for 24 hours, and answers as it did the first time.
-        line.session.headers["Idempotency-Key"] = f"omnicrm/{_signer.sign(str(message_id))}"
+        line.session.headers["Idempotency-Key"] = f"omnicrm/{token_of(message_id)}"
+        # Its reports carry tags, and no metadata.
+        tags = [{"name": _OUR_ID, "value": token_of(message_id)}]
+        mail.esp_extra = {"tags": tags}  # type: ignore[attr-defined]
     elif name == "brevo":  # For 15 or 30 minutes, and refuses the second; it must be a UUID.
-        mail.extra_headers["idempotencyKey"] = str(uuid.uuid5(_NAMESPACE, _signer.sign(str(message_id))))
+        mail.extra_headers["idempotencyKey"] = str(uuid.uuid5(_NAMESPACE, token_of(message_id)))
 
 
 def _words(error: Exception) -> str:
@@ -296,6 +304,8 @@ _KINDS: dict[str, str] = {
     EventType.COMPLAINED: Kind.COMPLAINED,
     EventType.UNSUBSCRIBED: Kind.UNSUBSCRIBED,
 }
+# What providers have begun to tell since anymail learnt their language.
+_NEWER_KINDS: dict[Any, str] = {"email.failed": Kind.FAILED, "email.suppressed": Kind.FAILED}  # Resend.
 
 
 def _notices(name: str, event: Any) -> Iterator[inbox.Notice]:
@@ -312,7 +322,7 @@ def _notices(name: str, event: Any) -> Iterator[inbox.Notice]:
         channel="email",
         kind=kind,
         event_id=_event_id(name, event, raw),
-        message=_our_id(event.metadata),
+        message=_our_id(event.metadata) or _our_id((raw.get("data") or {}).get("tags")),
         ref=str(event.message_id or ""),
         address=str(event.recipient or ""),
         occurred_at=event.timestamp,
@@ -348,7 +358,7 @@ def _verdict(event: AnymailTrackingEvent, raw: dict[str, Any], words: str) -> tu
         if event.reject_reason in (RejectReason.UNSUBSCRIBED, RejectReason.SPAM):
             return Kind.FAILED, Reason.REVOKED
         return Kind.FAILED, Reason.REFUSED
-    kind = _KINDS.get(event.event_type)
+    kind = _KINDS.get(event.event_type) or _NEWER_KINDS.get(raw.get("type"))
     if kind is None:
         return None  # Replies of robots, new subscribers, what anymail does not know.
     return kind, Reason.REFUSED if kind == Kind.FAILED else ""
@@ -416,9 +426,9 @@ def _is_machine(event: AnymailTrackingEvent, raw: dict[str, Any]) -> bool:
     return bool(event.user_agent) and bool(CrawlerDetect().isCrawler(event.user_agent))
 
 
-def _our_id(metadata: Any) -> int | None:
+def _our_id(named: Any) -> int | None:
     """The message a report names, if it is we who named it: other systems may use the same account."""
     try:
-        return int(_signer.unsign(str(metadata[_OUR_ID])))
+        return int(_signer.unsign(str(named[_OUR_ID]).replace("_", ":", 1)))
     except (BadSignature, KeyError, TypeError, ValueError):
         return None

@@ -60,12 +60,11 @@ def handed_over(request: pytest.FixtureRequest) -> None:
         fake, mail = request.getfixturevalue("resend"), request.getfixturevalue("mail")
         live_server = request.getfixturevalue("live_server")
         fake.webhook_url = live_server.url + reverse("campaigns:email_reports", args=["resend"])
-        token = esp._signer.sign(mail.pk)
         fake.mails["e-1"] = {
             "from": "news@brand.example",
             "to": ["ada@x.example"],
             "subject": "Hello",
-            "headers": {"X-Metadata": json.dumps({"omnicrm_message": token})},
+            "tags": [{"name": "omnicrm_message", "value": esp.token_of(mail.pk)}],
         }
 
 
@@ -223,12 +222,17 @@ def test_only_the_providers_we_use_are_listened_to(mail, resend, live_server):
 
 
 def test_another_systems_mail_on_the_same_account_is_not_ours(mail, resend):
-    resend.mails["e-2"] = resend.mails["e-1"] | {
-        "headers": {"X-Metadata": json.dumps({"omnicrm_message": str(mail.pk)})}
-    }
+    theirs = {"name": "omnicrm_message", "value": f"{mail.pk}_{'x' * 43}"}
+    resend.mails["e-2"] = resend.mails["e-1"] | {"tags": [theirs]}
     assert resend.webhook("e-2", "bounced", bounce={"message": "x", "type": "Permanent"}).post() == 200
     count_reports()
     assert state(mail) == ("sent", "")
+
+
+def test_what_the_provider_could_not_send_in_the_end_failed(mail, resend):
+    assert resend.webhook("e-1", "failed", failed={"reason": "reached_daily_quota"}).post() == 200
+    count_reports()
+    assert state(mail) == ("failed", "refused")
 
 
 def test_a_genuine_report_nobody_can_read_is_kept_where_people_see_it(mail, resend):
@@ -260,7 +264,7 @@ def mailgun_event(message: Message, *, key: str, token: str, at: float, kind: st
                 "timestamp": at,
                 "recipient": "ada@x.example",
                 "message": {"headers": {"message-id": "1.2@brand.example"}},
-                "user-variables": {"omnicrm_message": esp._signer.sign(message.pk)},
+                "user-variables": {"omnicrm_message": esp.token_of(message.pk)},
                 **data,
             },
         }

@@ -7,6 +7,7 @@ https://resend.com/docs/api-reference/emails/send-email, /docs/dashboard/emails/
 import hashlib
 import hmac
 import json
+import re
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class FakeResend(FakeServer):
         assert (method, path) == ("POST", "/emails")
         mail = json.loads(body)
         assert mail.keys() >= {"from", "to", "subject", "html", "text"}
+        assert all(re.fullmatch(r"[\w-]{1,256}", tag["value"], re.A) for tag in mail.get("tags", []))
         behaviour = self.behave(mail)
         if behaviour.isdigit():
             return self.error(behaviour)
@@ -92,7 +94,7 @@ class FakeResend(FakeServer):
                 "to": mail["to"],
                 "subject": mail["subject"],
                 "created_at": moment,
-                "headers": [{"name": n, "value": v} for n, v in mail.get("headers", {}).items()],
+                "tags": {tag["name"]: tag["value"] for tag in mail.get("tags", [])},
                 **data,
             },
         }
