@@ -32,7 +32,8 @@ class Command(migrate.Command):
                 self.stderr.write(f"A table is in use; trying again in {PAUSE:.0f} s.")
                 time.sleep(PAUSE)
             finally:
-                self._limit(0)
+                if self.database.is_usable():  # Else the limit went with the connection.
+                    self._limit(0)
         if options["database"] == DEFAULT_DB_ALIAS and database_roles.in_use():
             database_roles.grant()
 
@@ -44,7 +45,5 @@ class Command(migrate.Command):
         super().migration_progress_callback(action, migration, fake)
 
     def _limit(self, milliseconds: int) -> None:
-        if not self.database.is_usable():
-            return
         with self.database.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {milliseconds}")

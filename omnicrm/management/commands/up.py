@@ -37,7 +37,7 @@ class Command(BaseCommand):
         call_command("collectstatic", interactive=False, verbosity=0)
         manager = Manager()
         for name, command in _processes(port, mail_port):
-            manager.add_process(name, command, env=_environment(port))
+            manager.add_process(name, command, env=_environment(port, name))
         if options["demo"]:
             story = demo.prepare(self.stdout)
             threading.Thread(target=demo.tell, args=(story, port, self.stdout), daemon=True).start()
@@ -62,9 +62,10 @@ def _processes(port: int, mail_port: int | None) -> Iterator[tuple[str, str]]:
         yield "mail", f"{PYTHON} manage.py mailbox --port {mail_port}"
 
 
-def _environment(port: int) -> dict[str, str]:
+def _environment(port: int, name: str) -> dict[str, str]:
     """Quiet processes, links that lead here, and no warning that a container runs the worker as root."""
     defaults = {
+        "OMNICRM_PROCESS": name.partition(".")[0],
         "LOG_LEVEL": "WARNING",
         "PUBLIC_URL": f"http://localhost:{port}",
         "PYTHONWARNINGS": "ignore:You're running the worker",
