@@ -389,8 +389,8 @@ def _create_database() -> None:
     if not settings.IS_EMBEDDED:
         return
     there = settings.DATABASES["default"]
-    address = {"host": there["HOST"], "user": there["USER"], "dbname": "postgres"}
-    with psycopg.connect(**address, autocommit=True) as server:
+    host, user = there["HOST"], there["USER"]
+    with psycopg.connect(host=host, user=user, dbname="postgres", autocommit=True) as server:
         query = "SELECT 1 FROM pg_database WHERE datname = %s"
         if not server.execute(query, [there["NAME"]]).fetchone():
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(there["NAME"])))

@@ -5,6 +5,7 @@ with one message; its success closes the breaker for all.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -59,7 +60,7 @@ def allowance(provider: str, limit: int) -> Allowance:
 
 def note_failures(provider: str, count: int, detail: str) -> None:
     """Count failures of the provider itself; enough of them begin a rest."""
-    params = {
+    params: dict[str, Any] = {
         "provider": provider,
         "failures": count,
         "detail": detail[:300],

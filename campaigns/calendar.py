@@ -192,17 +192,17 @@ def _launched(campaigns: dict[int, Campaign], first: date, last: date) -> Iterat
                 max(planned, sent) if is_open else None,
             ),
         )
-    for (campaign_id, _number), row in occurrences.items():
-        if row.state == Occurrence.State.SKIPPED:
+    for (campaign_id, _number), missed in occurrences.items():
+        if missed.state == Occurrence.State.SKIPPED:
             campaign = campaigns[campaign_id]
             yield (
-                row.local_date,
+                missed.local_date,
                 Entry(
                     campaign,
                     "skipped",
                     channels_of(campaign),
-                    row.local_time,
-                    remark=row.get_reason_display(),
+                    missed.local_time,
+                    remark=missed.get_reason_display(),
                 ),
             )
 

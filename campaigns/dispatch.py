@@ -257,7 +257,7 @@ def claim(owner: UUID, channel: str, limit: int) -> list[Claimed]:
 
 def release(owner: UUID, ids: Sequence[int], waits: Sequence[float] | None = None) -> None:
     """Give back messages this worker leased and did not fence; `waits` are seconds before the next claim."""
-    params = {"owner": owner, "ids": list(ids), "waits": list(waits or [0] * len(ids))}
+    params: dict[str, Any] = {"owner": owner, "ids": list(ids), "waits": list(waits or [0] * len(ids))}
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE, params)
 

@@ -143,7 +143,7 @@ class ScheduleForm(forms.Form):
     respect_quiet_hours = forms.BooleanField(label=_("Respect quiet hours"), required=False)
 
     def __init__(self, *args: Any, campaign: Campaign, **kwargs: Any) -> None:
-        super().__init__(*args, initial=initial_of(campaign), **kwargs)
+        super().__init__(*args, **{"initial": initial_of(campaign), **kwargs})
         self.campaign = campaign
         self.fields_of_campaign: dict[str, Any] = {}
         self.repeat: CrontabSchedule | None = None

@@ -237,7 +237,8 @@ def _path_of(node: Node) -> tuple[str, ...]:
     if not isinstance(expression, FilteredExpression) or expression.filters:
         return ()
     path = expression.left.path if isinstance(expression.left, Path) else ()
-    return tuple(path) if all(isinstance(part, str) for part in path) else ()
+    names = tuple(part for part in path if isinstance(part, str))
+    return names if len(names) == len(path) else ()
 
 
 def _reader_of(node: Node) -> Callable[[Mapping[str, Any]], Any] | None:

@@ -7,6 +7,7 @@ leaves a line in `Repair` with who did it, what was asked for and to how many.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -132,7 +133,7 @@ def park(selection: Selection, *, by: str, reason: str = "") -> int:
     done = 0
     for campaign in sorted({found.campaign for found in parkable(selection)}):
         params = {"campaign": campaign, "channel": selection.channel, "portion": PORTION}
-        done += _in_portions(lambda params=params: _run(_PARK, params))
+        done += _in_portions(partial(_run, _PARK, params))
     services.finish_campaigns()
     _note(Repair.Kind.PARK, selection, done, by=by, reason=reason)
     return done
@@ -153,7 +154,7 @@ def replay(selection: Selection, *, by: str, reason: str = "") -> int:
     done, before = 0, _database_clock()
     for campaign in sorted({found.campaign for found in replayable(selection) if found.may_go}):
         params = vars(selection) | {"campaign": campaign, "portion": PORTION, "before": before}
-        done += _in_portions(lambda params=params: _replay_portion(params))
+        done += _in_portions(partial(_replay_portion, params))
     _note(Repair.Kind.REPLAY, selection, done, by=by, reason=reason)
     for channel in Channel.values if done else []:
         ring("campaigns.tasks.dispatch_messages", channel)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from celery.schedules import ParseException, crontab
@@ -84,7 +85,7 @@ class Cron:
     def parse(cls, minute: str, hour: str, day_of_month: str, month_of_year: str, day_of_week: str) -> "Cron":
         """Read the five fields. Raises NotCron for what Celery cannot read and for more than once an hour."""
         try:
-            line = crontab(minute, hour, day_of_week, day_of_month, month_of_year)
+            line: Any = crontab(minute, hour, day_of_week, day_of_month, month_of_year)
         except (ParseException, ValueError) as error:
             raise NotCron(_("This line of cron cannot be read: {reason}").format(reason=error)) from error
         if len(line.minute) != 1:

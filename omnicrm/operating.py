@@ -96,7 +96,7 @@ def rings_waiting() -> dict[str, int] | None:
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_PATIENCE)
             channel = broker.channel()
             return {name: _length(channel, name) for name in sorted(names)}
-    except (OperationalError, *broker.connection_errors, *broker.channel_errors):
+    except (OperationalError, *broker.connection_errors, *broker.channel_errors):  # type: ignore[misc]
         return None
 
 

@@ -29,7 +29,7 @@ def failed(request: HttpRequest) -> HttpResponse:
     """The page for an exception nobody caught: 503 while something is away, else 500. Asks no database."""
     if not _is_outage(sys.exc_info()[1]):
         return server_error(request)
-    answer = render(None, "503.html", status=503)  # type: ignore[arg-type]
+    answer = render(None, "503.html", status=503)
     answer["Retry-After"] = str(RETRY_AFTER)
     answer["Cache-Control"] = "no-store"
     return answer

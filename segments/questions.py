@@ -236,7 +236,7 @@ def _notes(compiler: Compiler, customer_ids: Sequence[int]) -> dict[int, dict[in
     people, notes = list(customer_ids), dict[int, dict[int, str]]()
     lists = [one.pk for one in compiler.segments.values() if one.is_list]
     by_hand = [one.pk for one in compiler.segments.values() if not one.is_list and _has_overrides(one)]
-    said = [
+    said: list[tuple[ListMember | Override, str, User | None, datetime]] = [
         (found, _("Put on the list"), found.added_by, found.added_at)
         for found in ListMember.objects.filter(segment__in=lists, customer__in=people).select_related(
             "added_by"
