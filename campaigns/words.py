@@ -7,6 +7,7 @@ from django.utils.dates import WEEKDAYS
 from django.utils.formats import date_format, time_format
 from django.utils.text import get_text_list
 from django.utils.timezone import localdate, localtime
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django_celery_beat.models import CrontabSchedule
 
@@ -76,11 +77,16 @@ def _days_words(cron: Cron) -> str | None:
         if cron.week_days == EVERY_DAY:
             return _("Every day")
         # WEEKDAYS begins with Monday as 0, cron's numbers with Sunday.
-        names = [str(WEEKDAYS[day]) for day in range(7) if (day + 1) % 7 in cron.week_days]
+        names = [_inside(WEEKDAYS[day]) for day in range(7) if (day + 1) % 7 in cron.week_days]
         return _("Every {days}").format(days=get_text_list(names, _("and")))
     if len(cron.month_days) == 1 and cron.week_days == EVERY_DAY:
         return _("On day {number} of every month").format(number=min(cron.month_days))
     return None
+
+
+def _inside(weekday: object) -> str:
+    """A weekday within a sentence: only English keeps its capital there."""
+    return str(weekday) if (get_language() or "en").startswith("en") else str(weekday).lower()
 
 
 def _clock_words(campaign: Campaign, *, zone: str = "") -> str:
