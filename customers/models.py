@@ -211,6 +211,7 @@ class Event(models.Model):
             models.Index(fields=["name", "occurred_at", "customer"], name="event_name_time"),
             # Consumers read in (tx, id) order from their cursor.
             models.Index(fields=["tx", "id"], name="event_log_order"),
+            # What arrived within some hours, whoever it is about: support and retention. A few pages.
             BrinIndex(fields=["received_at"], name="event_received"),
         ]
 
@@ -253,7 +254,7 @@ class ConsentEvent(models.Model):
     wording = models.CharField(max_length=100, blank=True, help_text="Version of the text the person read.")
     evidence = models.CharField(max_length=254, blank=True, help_text="Import file and line, page, till.")
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
     effective_at = models.DateTimeField(default=now, help_text="When the person said it.")
     recorded_at = models.DateTimeField(default=now, db_default=Now())

@@ -44,7 +44,9 @@ class Order(models.Model):
     currency = models.CharField(max_length=3, default="EUR", help_text="ISO 4217.")
     quantity = models.PositiveIntegerField(_("pieces"), default=1)
     channel = models.CharField(_("channel"), max_length=20, choices=Channel.choices, default=Channel.WEB)
-    store = models.ForeignKey(Store, models.SET_NULL, null=True, blank=True, related_name="orders")
+    store = models.ForeignKey(
+        Store, models.SET_NULL, null=True, blank=True, related_name="orders", db_index=False
+    )
     created_at = models.DateTimeField(default=now, db_default=Now())
 
     objects: ClassVar[OrderQuerySet] = OrderQuerySet.as_manager()  # type: ignore[assignment]

@@ -2,7 +2,8 @@ import django.db.models.deletion
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
-OLD = "customers_identifier_customer_id_b95edd20"  # The foreign key's; AlterField would check the whole table.
+# The foreign key's. AlterField would check the whole table.
+OLD = "customers_identifier_customer_id_b95edd20"
 
 
 class Migration(migrations.Migration):
