@@ -363,6 +363,47 @@ def test_what_happens_later_changes_nothing(world, drawn):
     assert second == first
 
 
+# --- how it is asked --------------------------------------------------------------------------------
+
+
+def did(name: str) -> dict[str, Any]:
+    return {"type": "event", "name": name}
+
+
+def test_sets_of_which_one_suffices_are_joined_as_one():
+    nested = {"type": "any", "nodes": [did("B"), {"type": "any", "nodes": [did("C"), did("D")]}]}
+    either = {"type": "all", "nodes": [did("A"), nested]}
+    sql = compile_tree(parse_tree(either), NOW).sql
+    assert sql.count("LEFT JOIN") == 2
+    assert sql.count(" UNION ") == 2
+    mixed = {"type": "any", "nodes": [did("A"), {"type": "not", "node": did("B")}]}
+    assert " UNION " not in compile_tree(parse_tree(mixed), NOW).sql
+
+
+def test_of_more_conditions_than_postgresql_orders_the_most_selective_comes_first():
+    people = Customer.objects.bulk_create(Customer() for _ in range(300))
+    names = [f"Common {n}" for n in range(8)]
+    events = [(one, name) for name in names for one in people] + [(people[0], "Rare")]
+    Event.objects.bulk_create(
+        Event(customer=one, name=name, source="test", key=str(n), occurred_at=NOW - timedelta(days=1))
+        for n, (one, name) in enumerate(events)
+    )
+    Customer.objects.update(created_at=NOW - timedelta(days=9))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE customers_event")
+    refused = {"type": "not", "node": did("Absent")}
+    tree = parse_tree({"type": "all", "nodes": [refused, *map(did, names), did("Rare")]})
+
+    compiled = compile_tree(tree, NOW)
+
+    joins = compiled.sql.split("LEFT JOIN")[1:]
+    asked = {f"%({key})s": value for key, value in compiled.params.items() if isinstance(value, str)}
+    order = [next(name for key, name in asked.items() if key in one) for one in joins]
+    assert order[0] == "Rare"
+    assert order[-1] == "Absent"  # Whom it leaves out is known best when few are left.
+    assert run(compiled) == [people[0].pk]
+
+
 # --- single rules ---------------------------------------------------------------------------------
 
 
