@@ -404,7 +404,8 @@ class ImportJob(models.Model):
     def seconds_left(self) -> float | None:
         """At the pace of until now; None when that cannot be said yet."""
         done, left = self.done_bytes - self.taken_bytes, self.total_bytes - self.done_bytes
-        return max(left, 0) * self._seconds_at_work / done if done > 0 and self.is_open else None
+        is_known = self.taken_at and done > 0 and self.is_open
+        return max(left, 0) * self._seconds_at_work / done if is_known else None
 
     @property
     def _seconds_at_work(self) -> float:
