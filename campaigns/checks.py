@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from customers.models import Channel
 
 from .models import Campaign, Content
+from .occurrences import next_wall
 from .rendering import compile_parts
 from .templates import TemplateProblem, check
 
@@ -120,7 +121,13 @@ def _email_problems(content: Content, where: str) -> Iterator[Problem]:
 
 
 def _schedule_problems(campaign: Campaign) -> Iterator[Problem]:
-    if campaign.is_editable and campaign.send_at and campaign.send_at < now() - timedelta(minutes=1):
-        yield Problem(SCHEDULE, _("The chosen time has passed: it would be sent at once."), blocks=False)
-    if campaign.expires_at and campaign.expires_at <= max(campaign.send_at or now(), now()):
-        yield Problem(SCHEDULE, _("The campaign would expire before it is sent."))
+    at = now()
+    is_for_one_moment = campaign.clock == Campaign.Clock.MOMENT and campaign.crontab is None
+    if is_for_one_moment:
+        late = campaign.send_at and campaign.send_at < at - timedelta(minutes=1)
+        if campaign.is_editable and late:
+            yield Problem(SCHEDULE, _("The chosen time has passed: it would be sent at once."), blocks=False)
+        if campaign.expires_at and campaign.expires_at <= max(campaign.send_at or at, at):
+            yield Problem(SCHEDULE, _("The campaign would expire before it is sent."))
+    elif campaign.is_editable and next_wall(campaign, at) is None:
+        yield Problem(SCHEDULE, _("Its day is over everywhere, or its series has ended. Choose a new one."))

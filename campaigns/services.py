@@ -451,7 +451,7 @@ def _put_next(campaign: Campaign, at: datetime, *, messages: int = 0) -> None:
     """Give a campaign its next occurrence as of now; the caller saves it. Raises NotReady for none left."""
     wall = next_wall(campaign, at)
     if wall is None:
-        raise NotReady(_("Its time has passed everywhere, or its series is over. Choose a new one first."))
+        raise NotReady(_("Its day is over everywhere, or its series has ended. Choose a new one."))
     if campaign.crontab or campaign.clock != Campaign.Clock.MOMENT:
         campaign.send_at = start_of(campaign, wall)
     put_pending(campaign, wall, messages=messages)

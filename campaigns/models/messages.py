@@ -48,7 +48,7 @@ class Message(models.Model):
     class Reason(models.TextChoices):
         """Why a message was held back, in the order of the gates; then why one failed or waits."""
 
-        EXPIRED = "expired", _("The campaign had expired")
+        EXPIRED = "expired", _("It would have come too late")
         NO_CONSENT = "no_consent", _("No consent for this channel")
         REVOKED = "revoked", _("Consent was withdrawn")
         SUPPRESSED = "suppressed", _("The address is blocked")

@@ -1,12 +1,13 @@
 from datetime import timedelta
 
 import pytest
-from django.utils.timezone import now
+from django.utils.timezone import localdate, now
 
 from campaigns import services
 from campaigns.checks import AUDIENCE, CONTENT, SCHEDULE, problems
 from campaigns.models import Content, Sender
 from campaigns.tests.factories import make_brand, make_campaign, make_segment
+from campaigns.tests.test_schedules import crontab
 
 pytestmark = pytest.mark.django_db
 
@@ -103,3 +104,16 @@ def test_a_time_that_has_passed_is_pointed_out_while_it_can_be_changed():
     assert len(found(campaign, step=SCHEDULE, blocks=False)) == 1
     campaign.status = "sent"
     assert found(campaign, step=SCHEDULE, blocks=False) == []
+
+
+def test_a_day_that_is_over_everywhere_blocks_and_a_series_of_the_past_too():
+    day = localdate()
+    campaign = make_campaign(clock="local", wall_date=day, wall_time="10:00")
+    assert found(campaign, step=SCHEDULE) == []
+    campaign.wall_date = day - timedelta(days=3)
+    assert len(found(campaign, step=SCHEDULE)) == 1
+
+    campaign = make_campaign(crontab=crontab("0 10 * * *"), repeat_until=day + timedelta(days=2))
+    assert found(campaign, step=SCHEDULE) == []
+    campaign.repeat_until = day - timedelta(days=1)
+    assert len(found(campaign, step=SCHEDULE)) == 1

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from django_celery_beat.models import CrontabSchedule
 
 from campaigns import dispatch, planning, services
+from campaigns.explain import explain
 from campaigns.models import Campaign, CampaignDay, Message, Occurrence
 from campaigns.tests.factories import make_brand, make_campaign, make_segment
 from core.errors import DomainError
@@ -149,7 +150,7 @@ def test_what_has_passed_goes_at_once_or_is_held_back_as_too_late():
 
 def test_a_day_that_is_over_everywhere_cannot_be_chosen():
     person("rome")
-    with pytest.raises(services.NotReady, match="passed everywhere"):
+    with pytest.raises(services.NotReady, match="over everywhere"):
         on("local", now().date() - timedelta(days=2))
 
 
@@ -486,3 +487,13 @@ def test_the_forecast_is_what_planning_writes_and_says_when_the_last_leaves():
         10,
         timedelta(hours=2),
     )
+
+
+def test_a_message_that_waits_for_its_own_hour_says_so_and_not_quiet_hours():
+    person("rome")
+    campaign = on("local", SPRING)
+    services.launch_due(at=campaign.occurrences.get().launch_at)
+    message = campaign.messages.select_related("campaign").get()
+    assert explain(message).startswith("Waits until")
+    message.status, message.reason = "suppressed", "expired"
+    assert explain(message) == "Not sent: It would have come too late."
