@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import perf_counter
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -184,9 +185,9 @@ def write_moves(segment_id: int, at: datetime, moved: Moved) -> None:
 
 def write_day(segment_id: int, at: datetime, entered: int, left: int, members: int) -> None:
     """Add to what the day did to a segment."""
-    params = {"segment": segment_id, "day": localdate(at), "entered": entered, "left": left}
+    params: dict[str, Any] = {"segment": segment_id, "day": localdate(at), "members": members}
     with connection.cursor() as cursor:
-        cursor.execute(_DAY, params | {"members": members})
+        cursor.execute(_DAY, params | {"entered": entered, "left": left})
 
 
 def keep_difference(segment_id: int, at: datetime, *, only: Sequence[int] | None = None) -> Moved:
