@@ -1,5 +1,6 @@
 """Imports by real processes: read in one, written in another, and killed in the middle."""
 
+import json
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 
+from bench import dirt
 from core.tests.factories import make_user
 from customers.imports import CUSTOMERS, chunks, jobs, processes
 from customers.imports.reader import UnreadableFile
@@ -219,6 +221,51 @@ def test_a_process_ends_when_nobody_wants_more(tmp_path: Path, long: None):
         found.close()
 
     assert not is_running(reading)
+
+
+MEMORY = """
+import json, resource, sys
+from pathlib import Path
+import django
+django.setup()
+from django.db import connection
+from customers.imports import CUSTOMERS, jobs, processes
+connection.settings_dict["NAME"], processes.LONG_FILE = sys.argv[1], 0
+job = jobs.import_path(Path(sys.argv[2]), importer=CUSTOMERS, options={})
+counts = [job.rows, job.created, job.updated, job.unchanged, job.rejected]
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"counts": counts, "peaks": [usage.ru_maxrss // 1024 for usage in used]}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["utf-8 with BOM", "utf-16", "cp1252"])
+def test_a_long_dirty_file_is_accounted_for_in_bounded_memory_and_a_rerun_creates_nothing(
+    tmp_path: Path, encoding: str
+):
+    path = tmp_path / "dirty.csv"
+    truth = dirt.dirty_file(path, 20_000, seed=7, encoding=encoding)
+
+    first, again = (import_in_a_process(path) for _ in range(2))
+
+    rows, created, updated, unchanged, rejected = first["counts"]
+    assert (rows, created, rejected) == (truth.rows, truth.people, truth.rejected)
+    assert created + updated + unchanged + rejected == rows
+    assert again["counts"] == [rows, 0, 0, rows - rejected, rejected]
+    assert ImportRejection.objects.exclude(reason="").count() == 2 * rejected
+    assert sum(first["peaks"]) < 400, first["peaks"]
+
+
+def import_in_a_process(path: Path) -> dict[str, Any]:
+    """The counts of an import by a process of its own, and the megabytes it and its reader took."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, connection.settings_dict["NAME"], path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_chunks_travel_as_they_are():

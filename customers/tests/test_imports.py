@@ -1,5 +1,7 @@
 import io
+import re
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from django.utils.timezone import now
 from core.errors import DomainError
 from core.tests.factories import make_user
 from customers import services
-from customers.imports import CUSTOMERS, chunks, jobs, runner
+from customers.imports import CUSTOMERS, chunks, commands, jobs, runner
+from customers.imports.progress import clock, time_left
 from customers.models import Consent, ConsentEvent, Customer, Event, Identifier, ImportJob
 from customers.tests.factories import make_customer
 from inventory.tests.factories import make_store
@@ -518,6 +521,57 @@ def test_a_command_accounts_for_every_row(tmp_path, capsys):
     assert "2 rows = 1 created + 0 updated + 0 unchanged + 1 rejected" in out.getvalue()
     assert "line 3: email: “bad” is not an e-mail address." in out.getvalue()
     assert f"kept with import {job.pk}" in out.getvalue()
+    assert out.getvalue().startswith(f"Import {job.pk}: people.csv\n")
+
+
+def test_a_command_tells_how_far_it_is_and_where_it_goes_on(monkeypatch):
+    monkeypatch.setattr(commands, "SECONDS_BETWEEN_LINES", 0)
+    command = commands.ImportCommand(stdout=io.StringIO())
+    job = ImportJob.objects.create(
+        kind="customers",
+        status="running",
+        file_name="people.xlsx",
+        dialect={"sheet": "People"},
+        total_bytes=1_000,
+        done_bytes=200,
+        rows=1_000,
+        taken_at=now() - timedelta(seconds=10),
+        taken_rows=1_000,
+        taken_bytes=200,
+    )
+
+    command.report_progress(job)
+    job.rows, job.done_bytes, job.created, job.rejected = 2_000, 400, 900, 12
+    command.report_progress(job)
+
+    first, second, third = command.stdout.getvalue().splitlines()
+    assert first == f"Import {job.pk}: people.xlsx, sheet “People”"
+    assert second == "  going on after the 1,000 rows that are in"
+    assert re.fullmatch(r"   40%  +2,000 rows  +\d+ rows/s  0:3\d left  900 created, 12 rejected", third)
+
+
+def test_the_pace_is_that_of_the_worker_who_has_it_now():
+    job = ImportJob(status="running", rows=5_000, done_bytes=600, total_bytes=1_000, taken_rows=3_000)
+    assert (job.rows_per_second, job.seconds_left) == (0, None)
+
+    job.taken_at, job.taken_bytes = now() - timedelta(seconds=20), 200
+
+    assert job.rows_per_second == pytest.approx(100, rel=0.05)
+    assert job.seconds_left == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, ""),
+        (12, "less than a minute left"),
+        (70, "about 1 minute left"),
+        (1_500, "about 25 minutes left"),
+    ],
+)
+def test_the_time_left_is_said_as_a_person_would(seconds, said):
+    assert time_left(seconds) == said
+    assert clock(seconds or 3_725) in {"1:02:05", "0:12", "1:10", "25:00"}
 
 
 @pytest.mark.parametrize(
