@@ -12,9 +12,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils.timezone import localdate, now
 
+from core.patience import allow_seconds
 from customers.contact import contacts_params, contacts_sql
 from customers.events import MESSAGE_SENT
 from customers.models import Channel
@@ -25,6 +26,7 @@ from .occurrences import wall_time_of, walls_after
 from .planning import channels_of
 
 WEEKLY_CAP = 3  # Messages of all channels to one person, from Monday to Sunday.
+PATIENCE_SECONDS = 600
 HORIZON = timedelta(days=34)  # A month's page of the calendar, whatever day it is today.
 
 # One row per message: of this week the day it went or goes, read by event_name_time and message_waiting.
@@ -84,7 +86,8 @@ def measure_pressure(*, at: datetime | None = None) -> int:
 
 
 def _rows(sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        allow_seconds(PATIENCE_SECONDS)
         cursor.execute(sql, params)
         return list(cursor.fetchall())
 

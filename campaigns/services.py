@@ -184,6 +184,7 @@ def schedule_campaign(
     campaign.save()
     if not needs_approval:
         ring("campaigns.tasks.launch_due_campaigns")
+    ring("campaigns.tasks.measure_pressure")
     return campaign
 
 
