@@ -28,7 +28,8 @@ from .tree import TreeError
 log = structlog.get_logger(__name__)
 
 STILL = timedelta(hours=12)  # Between full counts of a segment nothing moves but what the follower sees.
-AGAIN = timedelta(hours=6)  # Until a segment that took too long is tried again.
+SOON = timedelta(minutes=15)  # Until a segment that took too long is tried again: the house may be busy.
+AGAIN = timedelta(hours=6)  # Until it is, once it took too long twice.
 COST = 200  # A full count is no more than one part in so many of the time between two.
 LOCK = 0x5E6  # The family of our advisory locks; the segment's id is the other half.
 
@@ -95,10 +96,15 @@ def refresh(segment_id: int, *, limit_ms: int | None = None, only_if_due: bool =
         pass
     except (TooSlow, TreeError) as error:
         if isinstance(error, TreeError) or limit_ms is None:
-            tried = now()
-            Segment.objects.filter(pk=segment_id).update(count_failed_at=tried, due_at=tried + AGAIN)
+            _remember_failure(segment_id)
         raise
     return Segment.objects.get(pk=segment_id)
+
+
+def _remember_failure(segment_id: int) -> None:
+    segment, tried = Segment.objects.get(pk=segment_id), now()
+    pause = AGAIN if segment.has_timed_out else SOON
+    Segment.objects.filter(pk=segment_id).update(count_failed_at=tried, due_at=tried + pause)
 
 
 def relive(segment_id: int, moments: Sequence[datetime]) -> None:

@@ -215,8 +215,11 @@ def test_a_worker_that_runs_out_of_time_says_so_and_tries_again_later(settings, 
     segment.refresh_from_db()
     assert segment.has_timed_out
     assert segment.match_count is None
-    assert not Segment.objects.due(now()).exists()
-    assert segment.due_at < now() + timedelta(days=1)
+    assert segment.due_at - segment.count_failed_at == membership.SOON
+    Segment.objects.update(due_at=now())
+    membership.refresh_due(limit=5)
+    segment.refresh_from_db()
+    assert segment.due_at - segment.count_failed_at == membership.AGAIN
 
 
 def test_people_reached_may_be_older_than_the_count(settings, monkeypatch):
