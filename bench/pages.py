@@ -21,8 +21,9 @@ from campaigns import results, services
 from campaigns.models import Campaign
 from core.models import User
 from customers.models import Customer
+from segments.membership import refresh
 from segments.models import Segment
-from segments.services import count_segment, create_segment
+from segments.services import create_segment
 
 from . import crowd, database, worlds
 from .harness import Contestant, Limit, Measure, Options, Run
@@ -132,7 +133,7 @@ def _write_to_all() -> None:
     results.count_results(Campaign.objects.get())
     crowd.schedule(send_at=now() + timedelta(days=30))
     segment = create_segment(name="Italians by mail", definition=_ITALIANS, by=User.objects.get())
-    count_segment(segment.pk)
+    refresh(segment.pk, limit_ms=600_000)  # Not what is measured.
 
 
 def _asker(address: Callable[[], str], name: str) -> Callable[[int], Run]:

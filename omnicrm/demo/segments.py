@@ -7,9 +7,9 @@ from django.utils.timezone import now
 
 from core.models import User
 from customers.models import Customer
-from segments.membership import relive
+from segments.membership import refresh, relive
 from segments.models import Segment
-from segments.services import add_members, count_segment, create_segment, remove_members
+from segments.services import add_members, create_segment, remove_members
 
 RECENT = "Bought in the last 60 days"
 LAPSED = "Lapsed for 6 months"
@@ -102,7 +102,7 @@ def make_segments(by: User) -> dict[str, Segment]:
         )
         people = Customer.objects.current().filter(country="IT").order_by("pk").values_list("pk", flat=True)
         add_members(found[PRESS].pk, customer_ids=people[::40][:36], by=by)
-    return {name: count_segment(segment.pk) for name, segment in found.items()}
+    return {name: refresh(segment.pk) for name, segment in found.items()}
 
 
 def _decide_by_hand(segment: Segment, by: User) -> None:
