@@ -26,7 +26,8 @@ from customers.services import suppress_address
 from . import breaker, pace
 from .channels import CHANNELS
 from .channels.base import Outcome, Provider
-from .gates import DUE_AT, REASON
+from .gates import DUE_AT, REASON, SAME_ADDRESS
+from .limits import AT_THE_FENCE, ONE_AT_A_TIME
 from .models import Message
 from .rendering import Outgoing
 from .templates import TRAITS
@@ -82,7 +83,7 @@ _PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
 # keeps the planner to the primary key: message_leases holds what every worker holds.
 _FENCE = """
 WITH mine AS (
-    SELECT id, campaign_id, customer_id, channel, expires_at FROM campaigns_message
+    SELECT id, campaign_id, customer_id, channel, occurrence, address, expires_at FROM campaigns_message
     WHERE id = ANY(%(ids)s::bigint[]) AND owner = %(owner)s AND lease_until > clock_timestamp()
       AND status || '' IN ('leased', 'sending')
     ORDER BY id FOR UPDATE
@@ -92,18 +93,28 @@ contact AS ({contacts}),
 candidate AS (
     SELECT mine.id, mine.channel, contact.address, contact.consent, contact.suppression,
            LEAST(campaign.expires_at, mine.expires_at) AS expires_at,
-           campaign.status AS campaign_status, campaign.revision, {due_at} AS due_at,
+           campaign.status AS campaign_status, campaign.revision, {due_at} AS due_at, {free_at} AS free_at,
+           brand.weekly_points IS NULL AND brand.daily_messages IS NULL
+               OR mine.id = min(mine.id) OVER (PARTITION BY mine.customer_id) AS has_turn,
+           contact.address <> mine.address AND {same_address} AS is_taken,
+           tracking.state IS NOT DISTINCT FROM 'granted' AS tracks_opens,
            customer.first_name, customer.last_name, customer.city, customer.traits, customer.home_store_id
     FROM mine
     JOIN contact ON contact.customer_id = mine.customer_id AND contact.channel = mine.channel
     JOIN customers_customer AS customer ON customer.id = mine.customer_id
     JOIN campaigns_campaign AS campaign ON campaign.id = mine.campaign_id
     JOIN campaigns_brand AS brand ON brand.id = campaign.brand_id
+    LEFT JOIN customers_consent AS tracking
+        ON tracking.customer_id = mine.customer_id AND tracking.channel = ''
+        AND tracking.purpose = 'open_tracking' AND mine.channel = 'email'
+    {limits}
 ),
 judged AS (
     SELECT candidate.*,
-        CASE campaign_status WHEN 'cancelled' THEN 'cancelled' ELSE {reason} END AS verdict,
-        campaign_status = 'sending' AND due_at <= now() AND NOT EXISTS (
+        CASE campaign_status WHEN 'cancelled' THEN 'cancelled' ELSE COALESCE(NULLIF({reason}, ''), CASE
+            WHEN is_taken THEN 'same_address' WHEN free_at >= expires_at THEN 'pressure' ELSE '' END)
+        END AS verdict,
+        campaign_status = 'sending' AND GREATEST(due_at, free_at) <= now() AND has_turn AND NOT EXISTS (
             SELECT 1 FROM campaigns_switch
             WHERE name IN ('sends', 'sends:' || candidate.channel) AND NOT is_on) AS may_go,
         store.name AS store_name, store.city AS store_city
@@ -111,9 +122,10 @@ judged AS (
 )
 UPDATE campaigns_message AS message SET
     status = CASE WHEN verdict <> '' THEN 'suppressed' WHEN may_go THEN 'sending' ELSE 'planned' END,
-    reason = CASE WHEN verdict <> '' THEN verdict WHEN judged.due_at > now() THEN 'quiet_hours' ELSE '' END,
+    reason = CASE WHEN verdict <> '' THEN verdict WHEN free_at > now() THEN 'pressure'
+                  WHEN judged.due_at > now() THEN 'quiet_hours' ELSE '' END,
     address = COALESCE(judged.address, ''),
-    due_at = judged.due_at,
+    due_at = GREATEST(judged.due_at, free_at),
     owner = CASE WHEN verdict = '' AND may_go THEN message.owner END,
     lease_until = CASE WHEN verdict = '' AND may_go
                        THEN clock_timestamp() + make_interval(secs => %(lease)s) END,
@@ -123,7 +135,8 @@ UPDATE campaigns_message AS message SET
 FROM judged WHERE message.id = judged.id
 RETURNING message.id, message.status, message.channel, message.address, message.content_id,
           message.campaign_id, judged.revision, judged.first_name, judged.last_name, judged.city,
-          COALESCE(judged.store_name, ''), COALESCE(judged.store_city, ''), judged.traits::text
+          COALESCE(judged.store_name, ''), COALESCE(judged.store_city, ''), judged.traits::text,
+          judged.tracks_opens
 """
 
 # Only the owner marks, and only what it is sending: a worker that woke up late changes nothing. Handed back
@@ -326,6 +339,7 @@ def _marked_and_fenced(
             marked.execute(_MARK, _mark_params(owner, provider, done), prepare=True)
         if ids:
             params = {"ids": list(ids), "owner": owner, "lease": settings.MESSAGE_LEASE_SECONDS}
+            hold.execute(ONE_AT_A_TIME, params, prepare=True)
             hold.execute(_HOLD_PEOPLE, params, prepare=True)
             verdicts.execute(_fence_sql(), contacts_params(channels) | params, prepare=True)
         rows = verdicts.fetchall() if ids else []
@@ -334,7 +348,20 @@ def _marked_and_fenced(
 
 
 def _fence_sql() -> str:
-    return _FENCE.format(contacts=contacts_sql("people"), due_at=DUE_AT.format(moment="now()"), reason=REASON)
+    return _FENCE.format(
+        contacts=contacts_sql("people"),
+        due_at=DUE_AT.format(moment="now()"),
+        free_at=DUE_AT.format(moment="pressure.free_at"),
+        limits=AT_THE_FENCE,
+        reason=REASON,
+        same_address=SAME_ADDRESS.format(
+            campaign="mine.campaign_id",
+            occurrence="mine.occurrence",
+            channel="mine.channel",
+            address="contact.address",
+            customer="mine.customer_id",
+        ),
+    )
 
 
 def _mark_params(owner: UUID, provider: str, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -359,9 +386,8 @@ def _suppress_bounced(outcomes: list[Outcome]) -> None:
 
 
 def _outgoing(row: tuple[Any, ...]) -> Outgoing:
-    message_id, _, channel, address, content, campaign, revision, first, last, city, store, there, traits = (
-        row
-    )
+    message_id, _, channel, address, content, campaign, revision, first, last, city, *rest = row
+    store, there, traits, tracks_opens = rest
     person = {
         "first_name": first,
         "last_name": last,
@@ -370,7 +396,7 @@ def _outgoing(row: tuple[Any, ...]) -> Outgoing:
         "store_city": there,
         TRAITS: {key: str(value) for key, value in json.loads(traits).items()} if traits != "{}" else {},
     }
-    return Outgoing(message_id, channel, address, content, campaign, revision, person)
+    return Outgoing(message_id, channel, address, content, campaign, revision, person, tracks_opens)
 
 
 # --- how fast, and whether at all -----------------------------------------------------------------

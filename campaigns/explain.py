@@ -36,6 +36,8 @@ def _explain_waiting(message: Message) -> str:
         template = _("The provider could not take it; next try {when}.")
     elif message.due_at <= now():
         return _("Goes out within moments.")
+    elif message.reason == Message.Reason.PRESSURE:
+        template = _("Has had enough messages for now; waits until {when}.")
     elif message.campaign.respect_quiet_hours and message.campaign.clock == Campaign.Clock.MOMENT:
         template = _("Waits for the end of quiet hours, {when}.")
     else:

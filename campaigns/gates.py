@@ -1,8 +1,13 @@
 """The gates every message passes twice: when the audience is planned, and when it is fenced for sending.
 
 One piece of SQL judges both times. A gate passes, drops the message for a reason, or defers it to a later
-hour; the order below is the order in which reasons are given.
+hour. Reasons are given in this order: too late, no consent, blocked, no address, somebody else's address,
+held out, and last too much for one person (campaigns.limits). Who is held out is told when planning, among
+those who would otherwise have got it, and never written to by that campaign.
 """
+
+import hashlib
+from typing import Any
 
 # Columns the judged rows must have: address, consent, suppression (as customers.contact gives them),
 # due_at, expires_at.
@@ -17,6 +22,27 @@ REASON = """
         ELSE ''
     END
 """
+
+# Whether a message to somebody else at this address is under way already. identifier_once gives an address
+# to one person at a time; this is for addresses that changed hands since. Uses message_once_per_address.
+SAME_ADDRESS = """
+    EXISTS (
+        SELECT FROM campaigns_message AS taken
+        WHERE taken.campaign_id = {campaign} AND taken.channel = {channel} AND taken.address = {address}
+          AND taken.step = 0 AND taken.occurrence = {occurrence} AND taken.status <> 'suppressed'
+          AND taken.customer_id <> {customer})
+"""
+
+# Whether a person is one of those a campaign leaves out, for comparison: a lot drawn from both ids, so the
+# same on every channel, at every time of a series and however often it is drawn.
+HELD_OUT = "(hashint8extended({customer}, %(lot)s) & 1048575) < %(held_out)s"
+
+
+def lot_params(campaign_id: int, percent: int) -> dict[str, Any]:
+    """What HELD_OUT needs to leave out so many of a hundred people."""
+    seed = hashlib.sha256(f"holdout of campaign {campaign_id}".encode()).digest()
+    return {"lot": int.from_bytes(seed[:8], signed=True), "held_out": round(percent / 100 * 2**20)}
+
 
 # When it may go: `moment`, or the end of the quiet hours it falls into where the person lives.
 # Needs campaign, brand and customer (aliases as written) in scope.

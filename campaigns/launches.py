@@ -3,13 +3,25 @@
 from functools import lru_cache
 from typing import Any
 
+from markupsafe import Markup
+
 from customers.models import Channel
 
 from . import tokens
 from .lowering import SOFT_BREAK, Lowered, Slot, quoted
 from .mime import Letter, MailWriter
 from .models import Content, Link
-from .rendering import Compiled, Email, Outgoing, compile_parts, fill_email, public_url
+from .rendering import (
+    PIXEL,
+    PIXEL_AFTER,
+    PIXEL_BEFORE,
+    Compiled,
+    Email,
+    Outgoing,
+    compile_parts,
+    fill_email,
+    public_url,
+)
 from .templates import compiled
 
 
@@ -26,6 +38,8 @@ class Launch:
         self._links = {f"link_{pk}": tokens.link_part(pk) for pk in links.values()}
         self._click_base = _base("campaigns:click")
         self._unsubscribe_base = _base("campaigns:unsubscribe")
+        self._pixel = PIXEL_BEFORE + public_url("campaigns:open", "-").removesuffix("-.gif"), PIXEL_AFTER
+        self._quoted_pixel = quoted(self._pixel[0]), SOFT_BREAK + quoted(self._pixel[1])
         if content.channel == Channel.EMAIL:
             slots = self._slots(SOFT_BREAK)
             self._texts = [
@@ -54,19 +68,20 @@ class Launch:
             to=outgoing.address,
             unsubscribe_url=values["unsubscribe_url"],
             values=values,
-            slots=_sealed(seals),
+            slots=self._sealed(seals, outgoing),
             date=date,
         )
 
     def text(self, outgoing: Outgoing) -> str:
         """The text message."""
         seals = tokens.Seals(outgoing.id)
-        return self._texts[0].write(self.values(outgoing, seals), _sealed(seals)).decode().strip()
+        slots = self._sealed(seals, outgoing)
+        return self._texts[0].write(self.values(outgoing, seals), slots).decode().strip()
 
     def email(self, outgoing: Outgoing) -> Email:
         """The mail in its parts, for providers that lay it out themselves."""
         seals = tokens.Seals(outgoing.id)
-        return fill_email(self.parts, self.values(outgoing, seals) | self._link_values(seals))
+        return fill_email(self.parts, self.values(outgoing, seals) | self._sealed_values(seals, outgoing))
 
     def headers(self, outgoing: Outgoing) -> dict[str, str]:
         """The headers every mail of ours carries, for providers that lay it out themselves."""
@@ -87,11 +102,19 @@ class Launch:
             "brand": self._brand,
             "unsubscribe_url": self._unsubscribe_base + seals.token(tokens.UNSUBSCRIBE),
         }
-        return values if self.is_lowered else values | self._link_values(seals)
+        return values if self.is_lowered else values | self._sealed_values(seals, outgoing)
 
-    def _link_values(self, seals: tokens.Seals) -> dict[str, str]:
+    def _sealed_values(self, seals: tokens.Seals, outgoing: Outgoing) -> dict[str, str]:
+        """Links and the pixel as Liquid writes them, where nothing is ready-made."""
         message = self._click_base + seals.token(tokens.CLICK)
-        return {name: message + part for name, part in self._links.items()}
+        pixel = seals.token(tokens.OPEN).join(self._pixel) if outgoing.tracks_opens else ""
+        return {name: message + part for name, part in self._links.items()} | {PIXEL: Markup(pixel)}  # noqa: S704
+
+    def _sealed(self, seals: tokens.Seals, outgoing: Outgoing) -> dict[str, bytes]:
+        """The ready-made bytes of one message: its tokens, and the pixel of who agreed to it."""
+        slots = {purpose: seals.token(purpose).encode() for purpose in (tokens.CLICK, tokens.UNSUBSCRIBE)}
+        token = seals.token(tokens.OPEN).encode()
+        return slots | {tokens.OPEN: token.join(self._quoted_pixel) if outgoing.tracks_opens else b""}
 
     def _slots(self, end: bytes) -> dict[str, Slot]:
         """How links come into a text: the address as text, the token ready-made."""
@@ -100,6 +123,7 @@ class Launch:
             for name, part in self._links.items()
         }
         slots["unsubscribe_url"] = Slot(tokens.UNSUBSCRIBE, before=self._unsubscribe_base, ending=end)
+        slots[PIXEL] = Slot(tokens.OPEN)
         return slots
 
 
@@ -109,10 +133,6 @@ def launch_of(content_id: int, revision: int) -> Launch:
     content = Content.objects.select_related("campaign__brand", "sender").get(pk=content_id)
     links = dict(Link.objects.filter(campaign=content.campaign_id).values_list("url", "pk"))
     return Launch(content, links)
-
-
-def _sealed(seals: tokens.Seals) -> dict[str, bytes]:
-    return {purpose: seals.token(purpose).encode() for purpose in (tokens.CLICK, tokens.UNSUBSCRIBE)}
 
 
 def _base(name: str) -> str:

@@ -12,59 +12,92 @@ from core.patience import allow_seconds
 from customers.contact import contacts_params, contacts_sql
 from segments.compiler import audience_sql
 
-from .gates import REASON
-from .models import Campaign, Occurrence
+from . import limits
+from .gates import HELD_OUT, REASON, SAME_ADDRESS, lot_params
+from .models import Campaign, Message, Occurrence
 from .occurrences import next_wall, wall_time_of
 from .timing import Departure, Due, day_of_audience, departure, timetable
 
 PLANNING_SECONDS = 900  # It is planned whole or not at all.
 
 # Everybody in the audience on every channel of the campaign, with the content in their language (else the
-# brand's, else any), when it may go and until when, and the verdict of the gates.
+# brand's, else any), when it may go and until when, and the verdict of the gates. Nothing is joined to itself
+# and what is looked up has an index, so that no wrong guess of the planner costs the square of an audience.
 _JUDGED = """
 WITH audience AS MATERIALIZED ({audience}),
 {timetable},
-contact AS ({contacts}),
-candidate AS (
-    SELECT contact.*, content.id AS content_id, timetable.due_at, timetable.expires_at
-    FROM contact
+own_text(channel, language, id) AS (
+    SELECT * FROM unnest(%(text_channels)s::text[], %(text_languages)s::text[], %(text_ids)s::bigint[])
+),
+any_text(channel, id) AS (SELECT * FROM unnest(%(channels)s::text[], %(any_ids)s::bigint[])),
+gated AS (
+    SELECT customer_id, contact.channel, address, contact.zone, due_at, expires_at,
+           COALESCE(own_text.id, any_text.id) AS content_id,
+           COALESCE(NULLIF({reason}, ''), CASE WHEN {same_address} THEN 'same_address'
+                                               WHEN {held_out} THEN 'holdout' ELSE '' END) AS reason
+    FROM ({contacts}) AS contact
     JOIN timetable ON timetable.zone = contact.zone AND timetable.slot = contact.slot
-    JOIN LATERAL (
-        SELECT id FROM campaigns_content
-        WHERE campaign_id = %(campaign)s AND channel = contact.channel
-        ORDER BY language = contact.language DESC, language = %(brand_language)s DESC, language
-        LIMIT 1
-    ) AS content ON true
-)
-SELECT customer_id, channel, content_id, address, due_at, expires_at, {reason} AS reason FROM candidate
+    JOIN any_text ON any_text.channel = contact.channel
+    LEFT JOIN own_text ON own_text.channel = contact.channel AND own_text.language = contact.language
+),
+asking AS (SELECT gated.*, reason = '' AS passes, {points} AS points, {before} AS before FROM gated {window})
+SELECT customer_id, channel, content_id, address, due_at AS scheduled_for, expires_at,
+       GREATEST(due_at, deferred.until) AS due_at, deferred.until IS NOT NULL AS is_deferred,
+       CASE WHEN passes AND deferred.until >= expires_at THEN 'pressure' ELSE reason END AS reason
+FROM asking
+{limits}
+CROSS JOIN LATERAL (SELECT {until}) AS deferred(until)
 """
 
-# The messages, and what they mean for the calendar: days are those of the house's clock.
+# When there is room again, quiet hours respected; to the minute, for few distinct times.
+_UNTIL = """
+CASE WHEN pressure.free_at IS NOT NULL THEN date_trunc('minute', interval '1 minute' + CASE
+    WHEN %(respect_quiet_hours)s THEN outside_quiet_hours(
+        pressure.free_at, COALESCE(NULLIF(zone, ''), %(brand_zone)s), %(quiet_from)s::time,
+        %(quiet_until)s::time)
+    ELSE pressure.free_at END) END
+"""
+
+# The messages. Both times are the transaction's, so that who was held back at once is told from who was
+# later (campaigns.outcome).
 _PLAN = """
-WITH written AS (
-    INSERT INTO campaigns_message (campaign_id, occurrence, customer_id, channel, content_id, address,
-                                   status, reason, due_at, expires_at, settled_at)
-    SELECT %(campaign)s, %(occurrence)s, customer_id, channel, content_id, COALESCE(address, ''),
-           CASE reason WHEN '' THEN 'planned' ELSE 'suppressed' END, reason, due_at, expires_at,
-           CASE reason WHEN '' THEN NULL ELSE now() END
-    FROM ({judged}) AS judged
-    ON CONFLICT (campaign_id, customer_id, channel, step, occurrence) DO NOTHING
-    RETURNING channel, status, due_at
+INSERT INTO campaigns_message (campaign_id, occurrence, customer_id, channel, content_id, address, status,
+                               reason, due_at, scheduled_for, expires_at, planned_at, settled_at)
+SELECT %(campaign)s, %(occurrence)s, customer_id, channel, content_id, COALESCE(address, ''),
+       CASE reason WHEN '' THEN 'planned' ELSE 'suppressed' END,
+       CASE WHEN reason = '' AND is_deferred THEN 'pressure' ELSE reason END,
+       CASE reason WHEN '' THEN due_at ELSE scheduled_for END, scheduled_for, expires_at, now(),
+       CASE reason WHEN '' THEN NULL ELSE now() END
+FROM ({judged}) AS judged
+ON CONFLICT (campaign_id, customer_id, channel, step, occurrence) DO NOTHING
+"""
+
+# What was just planned means for the calendar: days are those of the house's clock.
+_REMEMBER = """
+WITH planned AS (
+    SELECT channel, (due_at AT TIME ZONE %(house)s)::date AS day, count(*) AS messages
+    FROM campaigns_message
+    WHERE campaign_id = %(campaign)s AND occurrence = %(occurrence)s AND status = 'planned'
+      AND planned_at = now()
+    GROUP BY channel, day
 ),
-planned AS (
+remembered AS (
     INSERT INTO campaigns_campaignday AS kept (campaign_id, occurrence, channel, day, planned)
-    SELECT %(campaign)s, %(occurrence)s, channel, (due_at AT TIME ZONE %(house)s)::date AS day, count(*)
-    FROM written WHERE status = 'planned' GROUP BY channel, day ORDER BY channel, day
+    SELECT %(campaign)s, %(occurrence)s, channel, day, messages FROM planned
     ON CONFLICT (campaign_id, occurrence, channel, day)
         DO UPDATE SET planned = kept.planned + EXCLUDED.planned
-    RETURNING 1
 )
-SELECT count(*) FILTER (WHERE status = 'planned'), count(*) FROM written
+SELECT COALESCE(sum(messages), 0)::bigint FROM planned
 """
+
+# Joins over everybody keep their hash tables in memory, whatever a page's query is allowed.
+_ROOM = "SET LOCAL work_mem = '256MB'"
 
 # Counts by verdict, then by when what may go is due.
 _FORECAST = """
-WITH judged AS MATERIALIZED ({judged})
+WITH judged AS MATERIALIZED (
+    SELECT channel, reason, customer_id, due_at, expires_at FROM ({judged}) AS judged
+)
 SELECT channel, reason, NULL::timestamptz AS due_at, NULL::timestamptz AS expires_at,
        count(*), count(DISTINCT customer_id)
 FROM judged GROUP BY GROUPING SETS ((channel, reason), (reason))
@@ -78,6 +111,7 @@ class Forecast:
     """What planning would write now: by channel, how many would go and how many be held back and why."""
 
     people: int = 0
+    held_out: int = 0  # People left out for comparison.
     sendable: dict[str, int] = field(default_factory=dict)
     held_back: dict[str, dict[str, int]] = field(default_factory=dict)
     departure: Departure = field(default_factory=Departure)
@@ -108,6 +142,7 @@ def forecast(campaign: Campaign, *, at: datetime | None = None) -> Forecast:
                 dues.append(Due(due_at, expires_at, messages))
             elif channel is None:  # The grand total of each verdict.
                 result.people += people if reason == "" else 0
+                result.held_out += people if reason == Message.Reason.HOLDOUT else 0
             elif reason:
                 result.held_back.setdefault(channel, {})[reason] = messages
             else:
@@ -121,24 +156,73 @@ def plan_messages(campaign: Campaign, occurrence: Occurrence, *, at: datetime | 
     to be sent. Repeating adds nothing.
     """
     allow_seconds(PLANNING_SECONDS)
-    sql, params = _judged_sql(campaign, wall_time_of(occurrence), at or now())
+    is_rerun = Message.objects.filter(campaign=campaign, occurrence=occurrence.number).exists()
+    sql, params = _judged_sql(campaign, wall_time_of(occurrence), at or now(), is_rerun=is_rerun)
     params |= {"occurrence": occurrence.number, "house": settings.TIME_ZONE}
     with connection.cursor() as cursor:
+        cursor.execute(_ROOM)
         cursor.execute(_PLAN.format(judged=sql), params)
+        cursor.execute(_REMEMBER, params)
         planned: int = cursor.fetchone()[0]
     return planned
 
 
-def _judged_sql(campaign: Campaign, wall: datetime, at: datetime) -> tuple[str, dict[str, Any]]:
+def _judged_sql(
+    campaign: Campaign, wall: datetime, at: datetime, *, is_rerun: bool = False
+) -> tuple[str, dict[str, Any]]:
     include = list(campaign.include.values_list("pk", flat=True))
     exclude = list(campaign.exclude.values_list("pk", flat=True))
     audience = audience_sql(include, exclude, day_of_audience(campaign, wall, at))
-    times = timetable(campaign, wall, at)
+    channels, times = channels_of(campaign), timetable(campaign, wall, at)
+    taken = SAME_ADDRESS.format(
+        campaign="%(campaign)s",
+        occurrence="%(occurrence)s",
+        channel="contact.channel",
+        address="contact.address",
+        customer="contact.customer_id",
+    )
     sql = _JUDGED.format(
         audience=audience.sql,
         timetable=times.sql,
         contacts=contacts_sql("person", carry=("language", "zone", "slot")),
         reason=REASON,
+        same_address=taken if is_rerun else "false",
+        held_out=HELD_OUT.format(customer="customer_id"),
+        **_limits_sql(campaign, channels),
     )
-    params = audience.params | contacts_params(channels_of(campaign)) | times.params
-    return sql, params | {"campaign": campaign.pk, "brand_language": campaign.brand.default_language}
+    params = audience.params | contacts_params(channels) | times.params | limits.params_for(campaign.brand)
+    params |= lot_params(campaign.pk, campaign.holdout_percent) | _texts(campaign, channels)
+    return sql, params | {
+        "campaign": campaign.pk,
+        "respect_quiet_hours": campaign.respect_quiet_hours,
+        "quiet_from": campaign.brand.quiet_from,
+        "quiet_until": campaign.brand.quiet_until,
+    }
+
+
+def _limits_sql(campaign: Campaign, channels: list[str]) -> dict[str, str]:
+    """What the brand's limits add to the judging. On one channel nothing of the campaign goes before."""
+    points = limits.points_sql("channel")
+    if not limits.are_set(campaign.brand):
+        return {"points": "0", "before": "0", "window": "", "limits": "", "until": "NULL::timestamptz"}
+    parts = {"points": points, "before": "0", "window": "", "limits": limits.WHEN_PLANNING, "until": _UNTIL}
+    if len(channels) > 1:
+        parts |= {
+            "points": f"COALESCE(sum({points}) FILTER (WHERE reason = '') OVER earlier, 0)",
+            "before": "COALESCE(count(*) FILTER (WHERE reason = '') OVER earlier, 0) - (reason = '')::int",
+            "window": f"WINDOW earlier AS (PARTITION BY customer_id ORDER BY {points}, channel)",
+        }
+    return parts
+
+
+def _texts(campaign: Campaign, channels: list[str]) -> dict[str, Any]:
+    """The contents of a campaign, and for each channel the one for people of other languages."""
+    texts = list(campaign.contents.order_by("language").values_list("channel", "language", "pk"))
+    preferred = campaign.brand.default_language
+    in_order = sorted(texts, key=lambda text: text[1] != preferred)
+    return {
+        "text_channels": [channel for channel, _, _ in texts],
+        "text_languages": [language for _, language, _ in texts],
+        "text_ids": [pk for _, _, pk in texts],
+        "any_ids": [next(pk for named, _, pk in in_order if named == channel) for channel in channels],
+    }

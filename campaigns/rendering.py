@@ -21,6 +21,10 @@ from customers.models import Channel, Customer
 from .models import Brand, Content
 from .templates import TRAITS, TemplateProblem, compiled
 
+# Where a mail carries the picture that tells it was opened, for those who agreed; no text may ask for it.
+PIXEL = "open_pixel"
+PIXEL_BEFORE, PIXEL_AFTER = '<img src="', '.gif" width="1" height="1" alt="" style="display:block;border:0">'
+
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
 _UNSUBSCRIBE = re.compile(r"\{\{-?\s*unsubscribe_url\s*-?\}\}")
 _HREF = re.compile(r'href="([^"]+)"')
@@ -43,6 +47,7 @@ class Outgoing:
     campaign_id: int
     revision: int
     person: Mapping[str, Any]
+    tracks_opens: bool = False  # The person agreed to it, as of the fence.
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,8 @@ def _email_html(content: Content, links: Mapping[str, int]) -> str:
         link = links.get(unescape(match[1]))
         return f'href="{{{{ link_{link} }}}}"' if link else match[0]
 
-    return masked.restore(_HREF.sub(tracked, html))
+    body, end, rest = masked.restore(_HREF.sub(tracked, html)).rpartition("</body>")
+    return f"{body}{{{{ {PIXEL} }}}}{end}{rest}"
 
 
 def _email_text(content: Content, links: Mapping[str, int]) -> str:

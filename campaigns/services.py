@@ -20,7 +20,7 @@ from customers.services import record_consent
 from . import planning, rendering
 from .channels import CHANNELS
 from .checks import problems
-from .models import Brand, Campaign, Click, Content, Link, Message, Occurrence
+from .models import Brand, Campaign, Content, Link, Message, Occurrence
 from .occurrences import next_wall, put_pending, start_of, take_due, wall_time_of, walls_after
 from .templates import check
 
@@ -69,8 +69,16 @@ def create_campaign(*, name: str, brand: Brand, by: "User", **fields: Any) -> Ca
 
 @transaction.atomic
 def update_campaign(campaign_id: int, *, by: "User", **fields: Any) -> Campaign:
-    """Change the campaign's own fields; an approval is lost with any edit."""
+    """Change the campaign's own fields; an approval is lost with any edit.
+
+    Who is held out of a series stays held out of it: their share is fixed once it has gone out.
+    """
     campaign = _lock_for_edit(campaign_id)
+    if (
+        campaign.planned_at
+        and fields.get("holdout_percent", campaign.holdout_percent) != campaign.holdout_percent
+    ):
+        raise NotEditable(_("The share of people held out is fixed once a campaign has gone out."))
     for name, value in fields.items():
         setattr(campaign, name, value)
     return _save_edit(campaign, *fields)
@@ -258,10 +266,9 @@ def launch_next(*, at: datetime | None = None) -> Campaign | None:
 
 def _launch(campaign: Campaign, occurrence: Occurrence, at: datetime) -> None:
     for content in campaign.contents.select_related("campaign__brand", "sender"):
-        Link.objects.bulk_create(
-            [Link(campaign=campaign, url=url) for url in sorted(rendering.links_in(content))],
-            ignore_conflicts=True,
-        )
+        urls = sorted(rendering.links_in(content))
+        Link.objects.bulk_create([Link(campaign=campaign, url=url) for url in urls], ignore_conflicts=True)
+        Content.objects.filter(pk=content.pk).update(tracked_links=len(urls))
     occurrence.messages = planning.plan_messages(campaign, occurrence, at=at)
     occurrence.state, occurrence.launched_at = Occurrence.State.LAUNCHED, at
     occurrence.save(update_fields=["state", "launched_at", "messages"])
@@ -333,17 +340,6 @@ def end_series(campaign_id: int, *, by: "User") -> Campaign:
 
 
 # --- what customers do --------------------------------------------------------------------------
-
-
-@transaction.atomic
-def record_click(message_id: int, link_id: int, *, is_machine: bool) -> str:
-    """Note that a link was followed; returns the stored address to go to. Raises Link.DoesNotExist."""
-    message = Message.objects.select_related("campaign").get(pk=message_id)
-    link = Link.objects.get(pk=link_id, campaign=message.campaign_id)
-    click = Click.objects.create(message=message, link=link, is_machine=is_machine)
-    if not is_machine:
-        _tell(message, events.MESSAGE_CLICKED, f"click:{click.pk}", {"url": link.url})
-    return link.url
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ from celery.worker import state
 
 from core.doorbell import ring
 
-from . import collecting, conversions, days, dispatch, habits, pressure, reports, results, services
+from . import collecting, conversions, days, dispatch, habits, pressure, reports, results, services, tracking
 from .channels import CHANNELS
 
 BATCHES_PER_RING = 10  # Then let the worker's other tasks have a turn.
@@ -79,6 +79,13 @@ def sweep_reports() -> None:
 def follow_orders() -> None:
     """Credit new orders to the messages before them."""
     while conversions.follow_orders():
+        pass
+
+
+@shared_task
+def settle_clicks() -> None:
+    """Tell the event log of clicks that were people's."""
+    while tracking.settle_clicks():
         pass
 
 

@@ -20,6 +20,7 @@ urlpatterns = [
     # What customers follow from a message: short, since text messages are.
     path("c/<str:token>", views_public.click, name="click"),
     path("u/<str:token>", views_public.unsubscribe, name="unsubscribe"),
+    path("o/<str:token>.gif", views_public.open_pixel, name="open"),
     # Where providers report.
     path("webhooks/email/<slug:esp>/", views_webhooks.email_reports, name="email_reports"),
     path("webhooks/sms/twilio/<int:message_id>/", views_webhooks.twilio_status, name="twilio_status"),

@@ -1,4 +1,4 @@
-"""What customers reach from a message: followed links and the way out. No sign-in, no cookie."""
+"""What customers reach from a message: followed links, the way out, the picture. No sign-in, no cookie."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -8,9 +8,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from core.policy import public
 
-from . import services, tokens
-from .machines import is_machine
+from . import services, tokens, tracking
 from .models import Link, Message
+
+# One transparent point: the smallest picture every mail program shows.
+_POINT = bytes.fromhex(
+    "47494638396101000100800000ffffff00000021f90401000000002c000000000100010000020244 01003b"
+)
 
 
 @public
@@ -19,11 +23,25 @@ def click(request: HttpRequest, token: str) -> HttpResponse:
     """Follow a link of a message: only stored addresses, only by a token of ours."""
     try:
         message_id, link_id = tokens.read(tokens.CLICK, token)
-        url = services.record_click(message_id, link_id, is_machine=is_machine(request))
+        url = tracking.record_click(message_id, link_id, request)
     except (tokens.ForgedToken, ValueError, Message.DoesNotExist, Link.DoesNotExist):
         return render(request, "campaigns/public/unknown_link.html", status=404)
     response = HttpResponseRedirect(url)
     response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@public
+@require_safe
+def open_pixel(request: HttpRequest, token: str) -> HttpResponse:
+    """The picture in mails to those who agreed that we see them opened; kept by nobody on the way."""
+    try:
+        [message_id] = tokens.read(tokens.OPEN, token)
+        tracking.record_open(message_id, request)
+    except (tokens.ForgedToken, ValueError, Message.DoesNotExist):
+        return HttpResponse(status=404)
+    response = HttpResponse(_POINT, content_type="image/gif")
+    response["Cache-Control"] = "no-store"
     return response
 
 

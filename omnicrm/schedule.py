@@ -22,6 +22,7 @@ SCHEDULE = {
     "collect prices of texts": ring_every(60, "campaigns.tasks.collect_prices"),
     "drop old provider reports": ring_every(3600, "campaigns.tasks.sweep_reports"),
     "credit orders to messages": ring_every(10, "campaigns.tasks.follow_orders"),
+    "tell people's clicks": ring_every(5, "campaigns.tasks.settle_clicks"),
     "count messages by their day": ring_every(10, "campaigns.tasks.follow_sent"),
     "learn people's hours": ring_every(60, "campaigns.tasks.follow_habits"),
     "foresee pressure": ring_every(600, "campaigns.tasks.measure_pressure"),

@@ -6,7 +6,7 @@ from .messages import Message, MessageQuerySet
 from .operations import Repair, Switch
 from .providers import Breaker, Pace, ProviderReport, SandboxText
 from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
-from .tracking import Click, Conversion, Link, Tally
+from .tracking import Click, Conversion, Link, Open, Outcome, Sign, Tally
 
 __all__ = [
     "Brand",
@@ -24,11 +24,14 @@ __all__ = [
     "MessageQuerySet",
     "Occurrence",
     "OccurrenceQuerySet",
+    "Open",
+    "Outcome",
     "Pace",
     "ProviderReport",
     "Repair",
     "SandboxText",
     "Sender",
+    "Sign",
     "Switch",
     "Tally",
 ]

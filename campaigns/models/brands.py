@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pghistory
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -44,6 +44,24 @@ class Brand(models.Model):
         default=10_000,
         help_text=_("A launch to more people than this needs a second person's approval."),
     )
+    weekly_points = models.PositiveSmallIntegerField(
+        _("points a week"),
+        null=True,
+        blank=True,
+        default=7,
+        db_default=7,
+        validators=[MinValueValidator(1)],
+        help_text=_("What one person may get in seven days: an email is 1 point, a text message 2."),
+    )
+    daily_messages = models.PositiveSmallIntegerField(
+        _("messages a day"),
+        null=True,
+        blank=True,
+        default=2,
+        db_default=2,
+        validators=[MinValueValidator(1)],
+        help_text=_("What one person may get on one day of their own clock, on all channels."),
+    )
 
     class Meta:
         verbose_name = _("brand")
@@ -51,6 +69,12 @@ class Brand(models.Model):
         ordering = ("name",)
         constraints = [
             models.CheckConstraint(condition=Q(colour__regex=r"^#[0-9a-fA-F]{6}$"), name="brand_colour_hex"),
+            models.CheckConstraint(
+                condition=Q(weekly_points=None) | Q(weekly_points__gte=1), name="brand_week_allows_some"
+            ),
+            models.CheckConstraint(
+                condition=Q(daily_messages=None) | Q(daily_messages__gte=1), name="brand_day_allows_some"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -235,6 +235,9 @@ class Content(models.Model):
     body = models.TextField(_("text"))
     button_label = models.CharField(_("button"), max_length=60, blank=True)
     button_url = models.URLField(_("button address"), max_length=500, blank=True)
+    tracked_links = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How many different links of it are followed, once launched."
+    )
 
     class Meta:
         ordering = ("channel", "language")

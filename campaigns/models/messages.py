@@ -53,6 +53,9 @@ class Message(models.Model):
         REVOKED = "revoked", _("Consent was withdrawn")
         SUPPRESSED = "suppressed", _("The address is blocked")
         NO_ADDRESS = "no_address", _("No address for this channel")
+        SAME_ADDRESS = "same_address", _("Somebody else at this address gets it")
+        HOLDOUT = "holdout", _("Chosen at random to get nothing, for comparison")
+        PRESSURE = "pressure", _("Has had enough messages for now")
         CANCELLED = "cancelled", _("The campaign was cancelled")
         QUIET_HOURS = "quiet_hours", _("Waits for the end of quiet hours")
         REFUSED = "refused", _("The receiver's server refused it")
@@ -79,6 +82,9 @@ class Message(models.Model):
         max_length=300, blank=True, db_default="", help_text="The provider's own words."
     )
     due_at = models.DateTimeField()
+    scheduled_for = models.DateTimeField(
+        null=True, help_text="The due_at it was planned with: from then on its outcome counts."
+    )
     expires_at = models.DateTimeField(null=True, help_text="Not sent after this, whatever the delay.")
     owner = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)

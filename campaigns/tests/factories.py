@@ -18,12 +18,14 @@ EVERYBODY = {"type": "all", "nodes": []}
 
 
 def make_brand(**fields: Any) -> Brand:
-    """A brand that may write at any hour, with one sender per channel."""
+    """A brand that may write at any hour and as often as it likes, with one sender per channel."""
     defaults = {
         "name": f"Brand {next(_numbers)}",
         "postal_address": "Via Roma 1, Milano",
         "quiet_from": "00:00",
         "quiet_until": "00:00",
+        "weekly_points": None,
+        "daily_messages": None,
     }
     brand = Brand.objects.create(**(defaults | fields))
     Sender.objects.create(brand=brand, channel=Channel.EMAIL, name=brand.name, address="news@brand.example")

@@ -1,16 +1,19 @@
 import random
 import string
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 
 from campaigns import tokens
-from campaigns.models import Click, Link
+from campaigns.models import Click, Link, Open
 from campaigns.tests.factories import launch, make_brand, make_campaign
 from campaigns.tests.test_dispatch import dispatch_everything
+from campaigns.tracking import settle_clicks
 from customers.models import ConsentEvent, ConsentState, Event
-from customers.tests.factories import make_customer
+from customers.tests.factories import agrees_to_open_tracking, make_customer
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +42,10 @@ def unsubscribe_url(message):
     return reverse("campaigns:unsubscribe", args=[tokens.sign(tokens.UNSUBSCRIBE, message.pk)])
 
 
+def open_url(message):
+    return reverse("campaigns:open", args=[tokens.sign(tokens.OPEN, message.pk)])
+
+
 def consent(message):
     return message.customer.consents.get(channel=message.channel).state
 
@@ -64,6 +71,8 @@ def test_a_link_leads_to_its_stored_address_and_is_noted(stranger, message):
     assert response["Location"] == "https://brand.example/new"
     assert response["Referrer-Policy"] == "no-referrer"
     assert Click.objects.get().is_machine is False
+    settle_clicks(at=now() + timedelta(seconds=30))
+    settle_clicks(at=now() + timedelta(seconds=30))
     assert Event.objects.filter(name="Message Clicked", customer=message.customer).count() == 1
 
 
@@ -72,22 +81,29 @@ def test_a_click_by_a_scanner_is_kept_apart(stranger, message):
     assert stranger.head(click_url(message), **BROWSER).status_code == 302
 
     assert list(Click.objects.values_list("is_machine", flat=True)) == [True, True]
+    assert settle_clicks(at=now() + timedelta(seconds=30)) == 2
     assert not Event.objects.filter(name="Message Clicked").exists()
 
 
 def test_thousands_of_altered_tokens_open_nothing(stranger, message):
     rng = random.Random(20261122)
-    genuine = {click_url(message).rsplit("/", 1)[1], unsubscribe_url(message).rsplit("/", 1)[1]}
+    agrees_to_open_tracking(message.customer)
+    genuine = {
+        *(url(message).rsplit("/", 1)[1] for url in (click_url, unsubscribe_url)),
+        tokens.sign(tokens.OPEN, message.pk),
+    }
     forged = {altered(token, rng) for token in genuine for _ in range(1500)} - genuine
     for token in forged:
-        for name in (tokens.CLICK, tokens.UNSUBSCRIBE):
+        for name in (tokens.CLICK, tokens.UNSUBSCRIBE, tokens.OPEN):
             with pytest.raises(tokens.ForgedToken):
                 tokens.read(name, token)
     for token in rng.sample(sorted(forged), 60):
         assert stranger.get(f"/c/{token}", **BROWSER).status_code == 404
         assert stranger.post(f"/u/{token}").status_code == 404
+        assert stranger.get(f"/o/{token}.gif", **BROWSER).status_code == 404
 
     assert not Click.objects.exists()
+    assert not Open.objects.exists()
     assert consent(message) == ConsentState.GRANTED
 
 
@@ -111,6 +127,7 @@ def test_a_link_of_another_campaign_is_not_followed_with_a_genuine_seal(stranger
 def test_nonsense_instead_of_a_token_is_an_unknown_link(stranger, token):
     assert stranger.get(f"/c/{token}", **BROWSER).status_code == 404
     assert stranger.get(f"/u/{token}").status_code == 404
+    assert stranger.get(f"/o/{token}.gif").status_code == 404
 
 
 def test_a_link_can_only_be_read(client, message):
@@ -168,6 +185,21 @@ def test_who_unsubscribed_a_moment_ago_is_not_written_to(stranger, sink, message
     assert sink.mails == []
     message.refresh_from_db()
     assert (message.status, message.reason) == ("suppressed", "revoked")
+
+
+# --- openings --------------------------------------------------------------------------------------
+
+
+def test_an_opening_is_a_tiny_picture_that_nobody_keeps(stranger, message):
+    agrees_to_open_tracking(message.customer)
+
+    answer = stranger.get(open_url(message), **BROWSER)
+
+    assert answer.status_code == 200
+    assert answer.content.startswith(b"GIF89a")
+    assert len(answer.content) == 43
+    assert (answer["Content-Type"], answer["Cache-Control"]) == ("image/gif", "no-store")
+    assert not answer.cookies
 
 
 # --- logos ----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.timezone import now
 
 from customers import services
-from customers.models import Channel, Customer, Event, Identifier
+from customers.models import Channel, Customer, Event, Identifier, Purpose
 
 _numbers = count(1)
 
@@ -27,6 +27,18 @@ def make_customer(
             customer.pk, channel=Channel(channel), state="granted", source="test form", evidence="test"
         )
     return customer
+
+
+def agrees_to_open_tracking(customer: Customer, *, state: str = "granted") -> None:
+    """They allow, or with another state forbid, that we see which mails they open."""
+    services.record_consent(
+        customer.pk,
+        channel="",
+        purpose=Purpose.OPEN_TRACKING,
+        state=state,
+        source="test form",
+        evidence="test",
+    )
 
 
 def make_event(
