@@ -131,7 +131,7 @@ def record_open(message_id: int, request: HttpRequest) -> None:
     """
     message = Message.objects.get(pk=message_id)
     verdict = judge(visit_of(request, after=_since(message), is_open=True))
-    params = {
+    params: dict[str, Any] = {
         "message": message.pk,
         "customer": message.customer_id,
         "is_machine": verdict.is_machine,

@@ -11,6 +11,7 @@ each migration that adds a table; `manage.py migrate` does it where the roles ex
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pghistory.core
 from django.apps import apps
@@ -51,9 +52,15 @@ END $$
 """  # noqa: S608 - the names are ours
 
 
+def installed_version() -> int:
+    """As PostgreSQL counts: 150004 is 15.4."""
+    connection.ensure_connection()
+    return int(connection.connection.info.server_version)
+
+
 def append_only_tables() -> list[str]:
     """Tables nothing is ever changed in: consents said, events, repairs, and every history."""
-    models = [ConsentEvent, Event, Repair, *pghistory.core.event_models()]
+    models: list[Any] = [ConsentEvent, Event, Repair, *pghistory.core.event_models()]
     return sorted(model._meta.db_table for model in models)
 
 
@@ -76,7 +83,7 @@ def apply() -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '2s'")
-        for statement in statements(server_version=connection.pg_version):
+        for statement in statements(server_version=installed_version()):
             cursor.execute(statement)
 
 
@@ -84,7 +91,7 @@ def apply() -> None:
 def grant() -> None:
     """The grants alone, as the owner after a migration."""
     with connection.cursor() as cursor:
-        for statement in _grants(connection.pg_version):
+        for statement in _grants(installed_version()):
             cursor.execute(statement)
 
 

@@ -71,8 +71,10 @@ class SmtpProvider:
                 self._pool.send(deliveries, deadline=deadline)
         except ServerDown as error:
             problem = str(error)
+        parks = "email" in settings.PARK_WHEN_IN_DOUBT
         for delivery in deliveries:
-            yield _outcome(delivery, problem)
+            if not (delivery.is_in_doubt and parks):  # Without an outcome it parks when its lease ends.
+                yield _outcome(delivery, problem)
 
 
 def _outcome(delivery: Delivery, problem: str) -> Outcome:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 
 from ... import database_roles
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, show: bool, **options: Any) -> None:
         if show:
-            for statement in database_roles.statements(server_version=connection.pg_version):
+            for statement in database_roles.statements(server_version=database_roles.installed_version()):
                 self.stdout.write(f"{statement.strip()};")
             return
         try:
