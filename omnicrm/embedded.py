@@ -100,6 +100,11 @@ def start() -> None:
     atexit.register(_leave, lock, os.getpid())
 
 
+def tool(name: str) -> Path:
+    """A program of PostgreSQL's, such as pg_dump; ours works with servers of its version and older ones."""
+    return _binaries() / name
+
+
 def start_again() -> None:
     """Start those of the services that stopped under us."""
     var = var_dir()
