@@ -1,6 +1,7 @@
 import io
 import re
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -413,6 +414,18 @@ def test_the_same_file_twice_at_once_creates_everybody_once(tmp_path, monkeypatc
     forward.write_text("".join(lines))
     backward.write_text(lines[0] + "".join(reversed(lines[1:])))
     done: list[ImportJob] = []
+    inside: list[int] = []
+    most_inside = 0
+
+    def alone(rows: Any, setup: Any, *, for_good: bool) -> Any:
+        nonlocal most_inside
+        inside.append(threading.get_ident())
+        most_inside = max(most_inside, len(inside))
+        time.sleep(0.05)
+        try:
+            return type(CUSTOMERS).apply(CUSTOMERS, rows, setup, for_good=for_good)
+        finally:
+            inside.remove(threading.get_ident())
 
     def bring(path: Path) -> None:
         try:
@@ -420,12 +433,14 @@ def test_the_same_file_twice_at_once_creates_everybody_once(tmp_path, monkeypatc
         finally:
             connection.close()
 
+    monkeypatch.setattr(CUSTOMERS, "apply", alone)
     threads = [threading.Thread(target=bring, args=[path]) for path in (forward, backward)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
+    assert most_inside == 1  # Chunks take turns.
     assert [job.status for job in done] == ["done", "done"]
     assert sum(job.created for job in done) == 400
     assert sum(job.unchanged for job in done) == 400
