@@ -7,7 +7,19 @@ from celery.worker import state
 
 from core.doorbell import ring
 
-from . import collecting, conversions, days, dispatch, habits, pressure, reports, results, services, tracking
+from . import (
+    collecting,
+    conversions,
+    days,
+    dispatch,
+    habits,
+    outcome,
+    pressure,
+    reports,
+    results,
+    services,
+    tracking,
+)
 from .channels import CHANNELS
 
 BATCHES_PER_RING = 10  # Then let the worker's other tasks have a turn.
@@ -94,6 +106,14 @@ def count_results() -> None:
     """Count and foresee the campaigns whose figures are overdue, for the pages to read."""
     for _ in range(COUNTS_PER_RING):
         if not results.count_overdue() and not results.foresee_overdue():
+            return
+
+
+@shared_task
+def compare_outcomes() -> None:
+    """Compare recipients with those held out, for the campaigns whose comparison is overdue."""
+    for _ in range(COUNTS_PER_RING):
+        if not outcome.count_overdue():
             return
 
 

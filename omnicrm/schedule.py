@@ -28,6 +28,7 @@ SCHEDULE = {
     "foresee pressure": ring_every(600, "campaigns.tasks.measure_pressure"),
     "count what became of campaigns": ring_every(2, "campaigns.tasks.count_results"),
     "count the figures of Home": ring_every(20, "analytics.tasks.count_home"),
+    "compare with those held out": ring_every(60, "campaigns.tasks.compare_outcomes"),
     "resume customer imports": ring_every(15, "customers.tasks.resume_imports"),
     "resume order imports": ring_every(15, "orders.tasks.resume_imports"),
     "recount segments": ring_every(60, "segments.tasks.recount_segments"),
