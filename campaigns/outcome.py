@@ -271,6 +271,8 @@ def difference_of_revenue(treated: Side, held_out: Side) -> Interval | None:
     from scipy import stats
 
     parts = [_variance_of_mean(side) for side in (treated, held_out)]
+    if not any(parts):  # Whatever was bought cost nothing.
+        return None
     error = math.sqrt(sum(parts))
     freedom = sum(parts) ** 2 / sum(
         part**2 / (side.people - 1) for part, side in zip(parts, (treated, held_out), strict=True)

@@ -1,11 +1,13 @@
 """From an audience to messages: one INSERT … SELECT that judges everybody before anything is sent."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils.timezone import now
 
 from core.patience import allow_seconds
@@ -21,11 +23,11 @@ from .timing import Departure, Due, day_of_audience, departure, timetable
 PLANNING_SECONDS = 900  # It is planned whole or not at all.
 
 # Everybody in the audience on every channel of the campaign, with the content in their language (else the
-# brand's, else any), when it may go and until when, and the verdict of the gates. Nothing is joined to itself
-# and what is looked up has an index, so that no wrong guess of the planner costs the square of an audience.
+# brand's, else any), when it may go and until when, and the verdict of the gates.
 _JUDGED = """
 WITH audience AS MATERIALIZED ({audience}),
 {timetable},
+{spent}
 own_text(channel, language, id) AS (
     SELECT * FROM unnest(%(text_channels)s::text[], %(text_languages)s::text[], %(text_ids)s::bigint[])
 ),
@@ -41,7 +43,7 @@ gated AS (
     LEFT JOIN own_text ON own_text.channel = contact.channel AND own_text.language = contact.language
 ),
 asking AS (SELECT gated.*, reason = '' AS passes, {points} AS points, {before} AS before FROM gated {window})
-SELECT customer_id, channel, content_id, address, due_at AS scheduled_for, expires_at,
+SELECT asking.customer_id, channel, content_id, address, due_at AS scheduled_for, expires_at,
        GREATEST(due_at, deferred.until) AS due_at, deferred.until IS NOT NULL AS is_deferred,
        CASE WHEN passes AND deferred.until >= expires_at THEN 'pressure' ELSE reason END AS reason
 FROM asking
@@ -90,8 +92,13 @@ remembered AS (
 SELECT COALESCE(sum(messages), 0)::bigint FROM planned
 """
 
-# Joins over everybody keep their hash tables in memory, whatever a page's query is allowed.
-_ROOM = "SET LOCAL work_mem = '256MB'"
+# Every table is read once, its hash kept in memory. PostgreSQL cannot guess the size of an audience, and
+# searching tables person by person where it takes a million for one, or pairing everybody with everybody,
+# would cost hours.
+_SETTINGS = {"enable_nestloop": "off", "work_mem": "256MB"}
+_SHOW = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
+_SET = ", ".join(f"set_config('{name}', %({name})s, true)" for name in _SETTINGS)
+MANY = 1_000  # From so many new messages on, plans made for fewer are made anew.
 
 # Counts by verdict, then by when what may go is due.
 _FORECAST = """
@@ -135,7 +142,7 @@ def forecast(campaign: Campaign, *, at: datetime | None = None) -> Forecast:
     wall = wall_time_of(pending) if pending else next_wall(campaign, at)
     sql, params = _judged_sql(campaign, wall or datetime.combine(at.date(), at.time()), at)
     result, dues = Forecast(), list[Due]()
-    with connection.cursor() as cursor:
+    with _reading_each_table_once(), connection.cursor() as cursor:
         cursor.execute(_FORECAST.format(judged=sql), params)
         for channel, reason, due_at, expires_at, messages, people in cursor.fetchall():
             if due_at is not None:
@@ -159,12 +166,26 @@ def plan_messages(campaign: Campaign, occurrence: Occurrence, *, at: datetime | 
     is_rerun = Message.objects.filter(campaign=campaign, occurrence=occurrence.number).exists()
     sql, params = _judged_sql(campaign, wall_time_of(occurrence), at or now(), is_rerun=is_rerun)
     params |= {"occurrence": occurrence.number, "house": settings.TIME_ZONE}
-    with connection.cursor() as cursor:
-        cursor.execute(_ROOM)
+    with _reading_each_table_once(), connection.cursor() as cursor:
         cursor.execute(_PLAN.format(judged=sql), params)
+        written = cursor.rowcount
         cursor.execute(_REMEMBER, params)
         planned: int = cursor.fetchone()[0]
+        if written >= MANY:
+            # Dispatchers keep their plans until they hear that a table has grown.
+            cursor.execute("ANALYZE campaigns_message")
     return planned
+
+
+@contextmanager
+def _reading_each_table_once() -> Iterator[None]:
+    """Have the statements inside planned by _SETTINGS, and those after them in the transaction as before."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_SHOW}")
+        before = dict(zip(_SETTINGS, cursor.fetchone(), strict=True))
+        cursor.execute(f"SELECT {_SET}", _SETTINGS)
+        yield
+        cursor.execute(f"SELECT {_SET}", before)
 
 
 def _judged_sql(
@@ -204,8 +225,16 @@ def _limits_sql(campaign: Campaign, channels: list[str]) -> dict[str, str]:
     """What the brand's limits add to the judging. On one channel nothing of the campaign goes before."""
     points = limits.points_sql("channel")
     if not limits.are_set(campaign.brand):
-        return {"points": "0", "before": "0", "window": "", "limits": "", "until": "NULL::timestamptz"}
-    parts = {"points": points, "before": "0", "window": "", "limits": limits.WHEN_PLANNING, "until": _UNTIL}
+        nothing = {"spent": "", "window": "", "limits": ""}
+        return nothing | {"points": "0", "before": "0", "until": "NULL::timestamptz"}
+    parts = {
+        "spent": limits.SPENT_BY_ALL,
+        "points": points,
+        "before": "0",
+        "window": "",
+        "limits": limits.WHEN_PLANNING,
+        "until": _UNTIL,
+    }
     if len(channels) > 1:
         parts |= {
             "points": f"COALESCE(sum({points}) FILTER (WHERE reason = '') OVER earlier, 0)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -147,6 +148,8 @@ class Message(models.Model):
                 name="message_troubled",
                 condition=Q(status__in=["failed", "unknown"]),
             ),
+            # What everybody was sent lately, for the limits on what one person may get.
+            BrinIndex(fields=["planned_at"], name="message_planned", autosummarize=True),
             # Whose price is still to be asked for.
             models.Index(
                 fields=["sent_at"],
