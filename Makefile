@@ -5,7 +5,7 @@ BIN = .venv/bin
 MESSAGES = locale/it/LC_MESSAGES/django.mo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check lock messages bench faults
+.PHONY: help demo run test check lock messages bench faults drill
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ faults: .venv/development ## break services, workers and clocks on purpose; ONLY
 
 bench: .venv/development ## measure ours, the floor and the peers; ONLY=dispatch ROUNDS=5 FULL=1
 	@$(BIN)/python -m bench $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(FULL),--full)
+
+drill: .venv/runtime ## back up, restore beside, and prove the copy sound, silent and able to send
+	@$(BIN)/python manage.py restore_drill
 
 messages: .venv/development ## bring new texts into the Italian catalogue, untranslated
 	@$(BIN)/python .ci/translations.py --update
