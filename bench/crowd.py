@@ -75,7 +75,7 @@ def schedule(send_at: datetime | None = None) -> Campaign:
     """A campaign to everybody; without `send_at` its hour has come, and the next launch plans it."""
     by = User.objects.get()
     campaign = services.create_campaign(
-        name="Autumn", brand=Brand.objects.get(), by=by, respect_quiet_hours=False
+        name="Autumn", brand=Brand.objects.get(), by=by, respect_quiet_hours=False, holdout_percent=0
     )
     services.set_audience(campaign.pk, include=[Segment.objects.get()], exclude=[], by=by)
     services.save_content(
