@@ -50,10 +50,14 @@ def escaped(cell: str) -> str:
 
 def stage(name: str, definition: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Fill a temporary table that lives until the transaction ends."""
+    _begin_stage(name, definition)
+    copy_rows(name, columns, rows)
+
+
+def _begin_stage(name: str, definition: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({definition}) ON COMMIT DELETE ROWS")
         cursor.execute(f"TRUNCATE {name}")
-    copy_rows(name, columns, rows)
 
 
 def new_ids(table: str, count: int) -> list[int]:
@@ -91,7 +95,9 @@ def find_owners(keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Identifier to the id of the customer it points at, for those that point at one."""
     if not keys:
         return {}
-    stage("import_key", "kind text, value text", ("kind", "value"), sorted(keys))  # As the index has them.
+    _begin_stage("import_key", "kind text, value text")
+    lines = (f"{kind}\t{escaped(value)}\n" for kind, value in sorted(keys))  # As the index has them.
+    copy_lines("import_key", ("kind", "value"), lines)
     with connection.cursor() as cursor:
         cursor.execute(_OWNERS)
         return {(kind, value): customer_id for kind, value, customer_id in cursor.fetchall()}

@@ -7,7 +7,6 @@ identifier somebody took meanwhile breaks the copy off, and the whole chunk is r
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -38,14 +37,17 @@ _values_of = itemgetter(*ATTRIBUTES)
 def write_people(people: Sequence[Person], setup: Setup) -> None:
     """Raises Raced when an identifier belongs to somebody else by now."""
     new = [person for person in people if person.is_new]
+    known = [person for person in people if not person.is_new]
     copy_rows(
         "customers_customer",
         ("id", "public_id", "traits", *ATTRIBUTES),
         ((person.pk, uuid.uuid4(), _traits(person), *_values_of(person.values)) for person in new),
     )
-    _write_changes([person for person in people if person.is_dirty])
+    _write_changes([person for person in known if person.is_dirty])
     _write_identifiers(people)
-    _write_consents(people, setup)
+    proofs = _Proofs(setup)
+    _write_first_consents(new, proofs)
+    _write_changed_consents(known, proofs)
     copy_lines("customers_event", EVENT_COLUMNS, _imported_events(new, setup))
 
 
@@ -83,12 +85,15 @@ def _write_identifiers(people: Sequence[Person]) -> None:
         raise Raced from error
 
 
-def _write_consents(people: Sequence[Person], setup: Setup) -> None:
-    """Each statement with its proof; what changes for a customer we knew is an event as well."""
-    proofs = _Proofs(setup)
-    firsts = (proofs.of(person, said) for person in people if person.is_new for said in person.said)
-    copy_lines("customers_consentevent", PROOF_COLUMNS, firsts)  # They stand in Customer Imported.
-    changes = [(person, said) for person in people if not person.is_new for said in person.said]
+def _write_first_consents(people: Sequence[Person], proofs: "_Proofs") -> None:
+    """Each statement with its proof; as events they stand in Customer Imported."""
+    lines = (proofs.of(person, said) for person in people for said in person.said)
+    copy_lines("customers_consentevent", PROOF_COLUMNS, lines)
+
+
+def _write_changed_consents(people: Sequence[Person], proofs: "_Proofs") -> None:
+    """Each statement with its proof, and as an event of its own."""
+    changes = [(person, said) for person in people for said in person.said]
     if not changes:
         return
     ids = new_ids("customers_consentevent", len(changes))
@@ -107,44 +112,40 @@ class _Proofs:
         before, after = _("{file}, line {line}").split("{line}")
         name = setup.file_name[:200]
         self.before, self.after = escaped(before.format(file=name)), escaped(after.format(file=name))
+        self.origins: dict[tuple[str, str], str] = {}  # Thousands of rows name one of a few.
 
     def of(self, person: Person, said: Said) -> str:
         line, (channel, purpose, _state, _at, source, wording), state, at = said
-        proof = f"{escaped(source or self.source)}\t{escaped(wording)}\t{self.before}{line}{self.after}"
-        return f"{person.pk}\t{channel}\t{purpose}\t{state}\t{proof}\t{self.by_id}\t{at.isoformat()}\n"
+        origin = self.origins.get((source, wording))
+        if origin is None:
+            origin = f"{escaped(source or self.source)}\t{escaped(wording)}"
+            self.origins[source, wording] = origin
+        evidence = f"{self.before}{line}{self.after}"
+        what = f"{person.pk}\t{channel}\t{purpose}\t{state}"
+        return f"{what}\t{origin}\t{evidence}\t{self.by_id}\t{at.isoformat()}\n"
 
     def event_of(self, pk: int, person: Person, said: Said) -> str:
         statement = said.statement
         source = statement.source or self.source
-        properties = {"state": said.state, "purpose": statement.purpose, "source": source}
-        return _event(
-            person.pk,
-            events.CONSENT_CHANGED,
-            "consent",
-            pk,
-            said.at,
-            statement.channel,
-            json.dumps(properties),
+        what = {"state": said.state, "purpose": statement.purpose, "source": source}
+        properties = escaped(json.dumps(what))
+        return (
+            f"{person.pk}\t{events.CONSENT_CHANGED}\tconsent\t{pk}\t{said.at.isoformat()}"
+            f"\t{statement.channel}\t\t{properties}\n"
         )
 
 
 def _imported_events(people: Sequence[Person], setup: Setup) -> Iterator[str]:
     """Customer Imported, which says from where and what the person consented to."""
-    file_name = json.dumps(setup.file_name)
+    file_name, at = escaped(json.dumps(setup.file_name)), setup.at.isoformat()
     known: dict[tuple[Any, ...], str] = {}  # Thousands of people said one of a few things.
     for person in people:
         said = tuple((subject, state) for subject, (state, _at) in person.consents.items())
         if said not in known:
-            known[said] = json.dumps({channel or purpose: state for (channel, purpose), state in said})
+            states = {channel or purpose: state for (channel, purpose), state in said}
+            known[said] = escaped(json.dumps(states))
         properties = f'{{"file": {file_name}, "line": {person.first_line}, "consents": {known[said]}}}'
-        yield _event(person.pk, events.CUSTOMER_IMPORTED, "import", person.pk, setup.at, "", properties)
-
-
-def _event(
-    customer_id: int, name: str, source: str, key: int, at: datetime, channel: str, properties: str
-) -> str:
-    """A line of EVENT_COLUMNS."""
-    return f"{customer_id}\t{name}\t{source}\t{key}\t{at.isoformat()}\t{channel}\t\t{escaped(properties)}\n"
+        yield (f"{person.pk}\t{events.CUSTOMER_IMPORTED}\timport\t{person.pk}\t{at}\t\t\t{properties}\n")
 
 
 def _traits(person: Person) -> str:
