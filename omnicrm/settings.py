@@ -165,10 +165,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout"
 CELERY_TASK_PUBLISH_RETRY = False  # A lost ring is harmless; a request that waits for one is not.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = SCHEDULE
-CELERY_TASK_ROUTES = {  # A slow count never delays what is to be sent.
+CELERY_TASK_ROUTES = {  # A slow count never delays what is to be sent, nor does a long file.
     task: {"queue": "segments"}
     for task in ("segments.*", "campaigns.tasks.measure_pressure", "campaigns.tasks.follow_habits")
-}
+} | {f"{app}.tasks.run_import": {"queue": "imports"} for app in ("customers", "orders")}
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- sending ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from celery import shared_task
 
 from customers.imports import jobs
+from customers.tasks import is_asked_to_stop
 
 from .imports import ORDERS
 
@@ -8,7 +9,7 @@ from .imports import ORDERS
 @shared_task
 def run_import(job_id: int) -> None:
     """Work through an order file; a job somebody runs already is left alone."""
-    jobs.run_import(job_id, importer=ORDERS)
+    jobs.run_import(job_id, importer=ORDERS, should_stop=is_asked_to_stop)
 
 
 @shared_task

@@ -91,8 +91,11 @@ def discard_draft(job_id: int) -> None:
     transaction.on_commit(lambda: stored.storage.delete(str(stored.name)))
 
 
-def run_import(job_id: int, *, importer: Importer) -> None:
-    """Work through a queued job, or on through one whose worker died. Leaves alone what somebody runs."""
+def run_import(job_id: int, *, importer: Importer, should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Work through a queued job, or on through one whose worker died. Leaves alone what somebody runs.
+
+    `should_stop` is asked between chunks; what is left then waits for another worker.
+    """
     with _alone(job_id) as is_alone:
         if not is_alone:
             return
@@ -100,7 +103,9 @@ def run_import(job_id: int, *, importer: Importer) -> None:
         if job.status not in (ImportJob.Status.QUEUED, ImportJob.Status.RUNNING):
             return
         with translation.override(job.by.language if job.by else settings.LANGUAGE_CODE):
-            _attempt(job, importer)
+            _attempt(job, importer, should_stop)
+    if job.status == ImportJob.Status.RUNNING:
+        importer.ring(job_id)
 
 
 def resume_imports(importer: Importer) -> int:
@@ -158,7 +163,7 @@ def import_path(
             _go_on(job)
             if on_progress:
                 on_progress(job)
-            _work_through(job, importer, file, on_progress)
+            _work_through(job, importer, file, on_progress=on_progress)
     return job
 
 
@@ -239,18 +244,19 @@ def _alone(job_id: int) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [JOB_LOCK, job_id])
 
 
-def _attempt(job: ImportJob, importer: Importer) -> None:
-    """One go at a job that has its file; counted, so that a file that kills workers stops doing so."""
-    attempts = job.options.get("attempts", 0) + 1
+def _attempt(job: ImportJob, importer: Importer, should_stop: Callable[[], bool]) -> None:
+    """One go at a job that has its file. A file that kills workers at one and the same row stops doing so."""
+    is_stuck = job.options.get("stuck_at") == job.rows
+    attempts = job.options.get("attempts", 0) + 1 if is_stuck else 1
     if attempts > MAX_ATTEMPTS:
         _fail(job, runner.explain_stop(job))
         return
     job.status = ImportJob.Status.RUNNING
-    job.options = job.options | {"attempts": attempts}
+    job.options = job.options | {"attempts": attempts, "stuck_at": job.rows}
     job.save(update_fields=["status", "options"])
     try:
         with open_file(job) as file, pghistory.context(user=job.by_id, url=f"import {job.pk}"):
-            _work_through(job, importer, file)
+            _work_through(job, importer, file, should_stop=should_stop)
     except DomainError as error:
         _fail(job, str(error))
     if job.status == ImportJob.Status.DONE:
@@ -261,11 +267,13 @@ def _work_through(
     job: ImportJob,
     importer: Importer,
     file: BinaryIO,
+    *,
     on_progress: Callable[[ImportJob], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Import the rest of the file and close the job, done or failed with the reason in plain words."""
     try:
-        runner.run(file, job, importer, on_progress)
+        is_through = runner.run(file, job, importer, on_progress=on_progress, should_stop=should_stop)
     except runner.Overtaken:
         log.warning("import overtaken", extra={"job": job.pk})
     except OperationalError:
@@ -279,8 +287,9 @@ def _work_through(
         log.exception("import stopped", extra={"job": job.pk})
         _fail(job, runner.explain_stop(job))
     else:
-        job.status, job.finished_at, job.done_bytes = ImportJob.Status.DONE, now(), job.total_bytes
-        job.save(update_fields=["status", "finished_at", "done_bytes"])
+        if is_through:
+            job.status, job.finished_at, job.done_bytes = ImportJob.Status.DONE, now(), job.total_bytes
+            job.save(update_fields=["status", "finished_at", "done_bytes"])
 
 
 def _fail(job: ImportJob, why: str) -> None:

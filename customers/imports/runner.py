@@ -94,9 +94,17 @@ def check(file: BinaryIO, job: ImportJob, importer: Importer, *, limit: int = CH
 
 
 def run(
-    file: BinaryIO, job: ImportJob, importer: Importer, on_progress: Callable[[ImportJob], None] | None = None
-) -> None:
-    """Import what is not yet imported of the file, keeping the job's counts and progress as it goes."""
+    file: BinaryIO,
+    job: ImportJob,
+    importer: Importer,
+    *,
+    on_progress: Callable[[ImportJob], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Import what is not yet imported of the file, keeping the job's counts and progress as it goes.
+
+    Returns whether it came to the end of the file; `should_stop` is asked after each chunk.
+    """
     job.taken_at, job.taken_rows, job.taken_bytes = now(), job.rows, job.done_bytes
     job.save(update_fields=["taken_at", "taken_rows", "taken_bytes"])
     setup = setup_of(job)
@@ -106,8 +114,11 @@ def run(
             _apply_for_good(chunk, job, importer, setup)
             if on_progress:
                 on_progress(job)
+            if should_stop():
+                return False
     if job.rows >= MANY_ROWS:
         _settle(importer.tables)
+    return True
 
 
 def _settle(tables: Sequence[str]) -> None:

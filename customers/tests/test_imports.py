@@ -361,14 +361,41 @@ def test_whoever_was_overtaken_keeps_nothing():
     assert not Customer.objects.exists()
 
 
-def test_a_file_that_keeps_killing_workers_is_given_up():
+def test_a_file_that_keeps_killing_workers_at_one_row_is_given_up():
     job = _queued(_people(3))
-    ImportJob.objects.filter(pk=job.pk).update(status="running", options={"attempts": jobs.MAX_ATTEMPTS})
+    options = {"attempts": jobs.MAX_ATTEMPTS, "stuck_at": 0}
+    ImportJob.objects.filter(pk=job.pk).update(status="running", options=options)
 
     jobs.run_import(job.pk, importer=CUSTOMERS)
 
     job.refresh_from_db()
     assert job.status == "failed"
+
+
+def test_a_long_file_survives_any_number_of_workers_that_got_on_with_it():
+    job = _queued(_people(3))
+    options = {"attempts": jobs.MAX_ATTEMPTS, "stuck_at": -1}
+    ImportJob.objects.filter(pk=job.pk).update(status="running", options=options)
+
+    jobs.run_import(job.pk, importer=CUSTOMERS)
+
+    job.refresh_from_db()
+    assert job.status == "done"
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_the_rest_to_another(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    job = _queued(_people(25))
+    rung: list[int] = []
+    monkeypatch.setattr(CUSTOMERS, "ring", rung.append)
+
+    jobs.run_import(job.pk, importer=CUSTOMERS, should_stop=lambda: True)
+    job.refresh_from_db()
+    assert (job.status, job.rows, rung) == ("running", 10, [job.pk])
+
+    jobs.run_import(job.pk, importer=CUSTOMERS)
+    job.refresh_from_db()
+    assert counts(job) == (25, 0, 0, 0)
 
 
 def test_a_finished_import_is_not_run_again_and_its_file_is_gone():
