@@ -182,7 +182,7 @@ class Comparison:
 
 def compare(campaign: Campaign, *, at: datetime | None = None) -> Comparison:
     """Compare the sides of a campaign's lot by what they bought until an instant."""
-    params = {
+    params: dict[str, Any] = {
         "campaign": campaign.pk,
         "bought": events.ORDER_COMPLETED,
         "days": campaign.goal_days,

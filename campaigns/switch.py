@@ -68,6 +68,11 @@ class State:
     is_copy: bool = False  # On, but written in another database than this one.
 
     @property
+    def channel_name(self) -> str:
+        """What screens call the channel; empty for the house's own switch."""
+        return str(Channel(self.channel).label) if self.channel else ""
+
+    @property
     def words(self) -> str:
         """Why it is off, for those who run the house; empty when it is on."""
         if self.is_on:

@@ -19,7 +19,7 @@ from customers.keyset import page_of
 from customers.models import Channel
 from customers.page import customer_context, visible_customer
 
-from . import audience, results
+from . import audience, results, switch
 from .checks import problems
 from .explain import explain
 from .models import Campaign, Content, Message
@@ -143,7 +143,8 @@ def _contents(campaign: Campaign) -> list[Content]:
 
 
 def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
-    """What partials/live.html needs: the state with its buttons, and the figures once there are any."""
+    """What partials/live.html needs: the state with its buttons, the figures once there are any, and `held`,
+    the switch that keeps its messages from leaving."""
     context: dict[str, Any] = {
         "campaign": campaign,
         "now": now(),
@@ -154,6 +155,8 @@ def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
     if campaign.planned_at:
         found = results.results_of(campaign)
         context |= {"results": found, "speed": results.speed_of(found)}
+        if campaign.status == S.SENDING:
+            context["held"] = switch.why_off([figures.channel for figures in found.channels])
     return context
 
 

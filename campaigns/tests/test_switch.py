@@ -140,6 +140,23 @@ def test_there_is_no_switch_for_a_channel_that_is_not():
         switch.turn_sends(False, channel="pigeon", by="ada")
 
 
+def test_the_campaigns_page_says_why_nothing_leaves(campaign, client):
+    client.force_login(campaign.created_by)
+
+    def page() -> str:
+        return " ".join(client.get(campaign.get_absolute_url()).content.decode().split())
+
+    assert "switched off" not in page()
+    switch.turn_sends(False, channel="sms", reason="no credit left", by="ada")
+    assert "Sending is switched off for SMS" in page()
+    assert "“no credit left”" in page()
+    switch.turn_sends(False, by="ada")
+    assert "<strong>Sending is switched off</strong>" in page()
+    switch.turn_sends(True, by="ada")
+    restored_elsewhere()
+    assert "is a copy of another one" in page()
+
+
 def test_who_turned_it_off_stands_in_the_history():
     switch.turn_sends(False, reason="the wrong price", by="ada")
 

@@ -95,6 +95,7 @@ def test_a_new_table_may_have_what_it_likes(rules):
 
 
 def test_an_excuse_nobody_needs_is_an_error(rules, monkeypatch, capsys):
+    monkeypatch.setattr(rules, "FIRST", dict.fromkeys(rules.FIRST, 9999) | {"campaigns": 12})
     monkeypatch.setitem(rules.EXCUSED, "campaigns.0013_message_troubled", {"CREATE_INDEX": "why not"})
     monkeypatch.setitem(rules.EXCUSED, "campaigns.4242_never", {})
     assert rules.main() == 2
