@@ -32,14 +32,28 @@ class GoalForm(forms.ModelForm):
 
     class Meta:
         model = Campaign
-        fields = ("name", "brand", "goal", "goal_target", "goal_days")
-        labels = {"goal_target": _("Target"), "goal_days": _("Days after the message")}
+        fields = ("name", "brand", "goal", "goal_target", "goal_days", "holdout_percent")
+        labels = {
+            "goal_target": _("Target"),
+            "goal_days": _("Days after the message"),
+            "holdout_percent": _("Held out, in percent"),
+        }
         help_texts = {
             "name": _("Only you and your colleagues see it."),
             "goal_target": _("How many you hope for; revenue in whole units of currency. 0 means no target."),
             "goal_days": _("Orders within this many days count."),
+            "holdout_percent": _(
+                "So many of a hundred people, chosen at random, get nothing: only against them can be seen "
+                "what the messages changed. 0 sends to everybody."
+            ),
         }
         widgets = {"goal": forms.RadioSelect}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.planned_at:  # Who is held out of a series stays so.
+            self.fields["holdout_percent"].disabled = True
+            self.fields["holdout_percent"].help_text = _("Fixed since the campaign went out first.")
 
 
 class AudienceForm(forms.Form):
@@ -203,6 +217,8 @@ class BrandForm(forms.ModelForm):
             "quiet_from",
             "quiet_until",
             "approval_above",
+            "weekly_points",
+            "daily_messages",
         )
         widgets = {
             "postal_address": forms.Textarea({"rows": 2}),

@@ -21,7 +21,10 @@ from typing import Any, Self
 
 from django.db import connection, transaction
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from core.templatetags.ui import money_whole, num
 from customers import events
 
 from .models import Campaign, Outcome
@@ -104,6 +107,10 @@ class Side:
     def revenue_each(self) -> float:
         """What a person of this side spent on average, in minor units."""
         return self.revenue / self.people if self.people else 0.0
+
+    @property
+    def revenue_minor_each(self) -> int:
+        return round(self.revenue_each)
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ def count_overdue() -> bool:
 
 @dataclass(frozen=True)
 class Shown:
-    """A comparison as the page shows it, and until when it may still change."""
+    """A comparison in words, as the page shows it, and until when it may still change."""
 
     comparison: Comparison
     as_of: datetime
@@ -233,6 +240,68 @@ class Shown:
     @property
     def is_over(self) -> bool:
         return self.as_of >= self.ends_at
+
+    @property
+    def sides(self) -> list[tuple[str, Side]]:
+        return [(_("Chosen to get it"), self.comparison.treated), (_("Held out"), self.comparison.held_out)]
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the share of buyers, as a sentence."""
+        rate = self.comparison.rate
+        if rate is None:
+            return _("There are too few people on one side to compare them.")
+        if rate.low > 0:
+            text = _("{points} points more of them bought than of those held out: between {low} and {high}.")
+        elif rate.high < 0:
+            text = _("{points} points fewer of them bought than of those held out: between {low} and {high}.")
+        else:
+            text = _("What differs may well be chance: it lies between {low} and {high} points.")
+        low, high = sorted((rate.low, rate.high), key=abs) if rate.high < 0 else (rate.low, rate.high)
+        sign = -1 if rate.high < 0 else 1
+        return text.format(
+            points=num(100 * abs(rate.value), 2), low=num(100 * sign * low, 2), high=num(100 * sign * high, 2)
+        )
+
+    @property
+    def limit(self) -> str:
+        """What people in these numbers could have shown, where nothing is sure."""
+        found = self.comparison
+        if found.visible is None or found.rate is None or found.rate.is_beyond_chance:
+            return ""
+        people = found.held_out.people
+        return ngettext(
+            "With {people} person held out, only a difference above {points} points would be visible.",
+            "With {people} people held out, only a difference above {points} points would be visible.",
+            people,
+        ).format(people=num(people), points=num(100 * found.visible, 1))
+
+    @property
+    def more_buyers(self) -> str:
+        more = self.comparison.more_buyers
+        if more is None:
+            return ""
+        return _("about {value}, between {low} and {high}").format(
+            value=num(round(more.value)), low=num(round(more.low)), high=num(round(more.high))
+        )
+
+    @property
+    def more_revenue(self) -> str:
+        more, currency = self.comparison.more_revenue, self.comparison.currency
+        if more is None:
+            return _("not known: that takes {buyers} buyers on each side").format(buyers=BUYERS_FOR_REVENUE)
+        value, low, high = (money_whole(round(part), currency) for part in (more.value, more.low, more.high))
+        return _("about {value}, between {low} and {high}").format(value=value, low=low, high=high)
+
+    @property
+    def chance(self) -> str:
+        """How likely chance alone makes such a difference, in words."""
+        p_value = self.comparison.p_value
+        if p_value is None:
+            return ""
+        if p_value < 0.001:
+            return _("alone would do as much less than once in 1,000 times")
+        return _("alone would do as much {times} times in 1,000").format(times=num(round(1000 * p_value)))
 
 
 def outcome_of(campaign: Campaign) -> Shown | None:

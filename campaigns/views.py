@@ -23,6 +23,7 @@ from . import audience, results, switch
 from .checks import problems
 from .explain import explain
 from .models import Campaign, Content, Message
+from .outcome import outcome_of
 from .previews import preview
 from .series import times_of
 
@@ -154,7 +155,7 @@ def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
         context["approvers"] = _approvers(campaign)
     if campaign.planned_at:
         found = results.results_of(campaign)
-        context |= {"results": found, "speed": results.speed_of(found)}
+        context |= {"results": found, "speed": results.speed_of(found), "outcome": outcome_of(campaign)}
         if campaign.status == S.SENDING:
             context["held"] = switch.why_off([figures.channel for figures in found.channels])
     return context

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
 from django.utils.timezone import get_current_timezone_name, now
 
-from ..models import Campaign, Click, Conversion, Message, Tally
+from ..models import Campaign, Click, Conversion, Message, Open, Tally
 from .figures import GROUP_OF, MAX_BARS, ChannelFigures, Left, LinkFigures, Results
 from .people import unsubscribe_events
 
@@ -72,6 +72,7 @@ def count_results(campaign: Campaign) -> Results:
     _count_messages(results)
     _count_speed(results)
     _count_clicks(results)
+    _count_opens(results)
     _count_orders(results)
     results.unsubscribed = unsubscribe_events(campaign).count()
     counted = {
@@ -145,6 +146,15 @@ def _count_clicks(results: Results) -> None:
         )
         .order_by("-people", "url")
     ]
+
+
+def _count_opens(results: Results) -> None:
+    by_people = Q(is_machine=False)
+    counts = Open.objects.filter(message__campaign=results.campaign).aggregate(
+        people=Count("message__customer", distinct=True, filter=by_people),
+        machines=Count("pk", filter=~by_people),
+    )
+    results.openers, results.machine_opens = counts["people"], counts["machines"]
 
 
 def _count_orders(results: Results) -> None:

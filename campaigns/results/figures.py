@@ -34,6 +34,7 @@ LABELS: dict[str, str | Promise] = {
     "waiting": pgettext_lazy("message", "Waiting"),
     "held": pgettext_lazy("message", "Held back"),
     "lost": _("Came back or failed"),
+    "opened": _("Opened"),
     "clicked": _("Clicked"),
     "ordered": _("Ordered"),
     "unsubscribed": _("Unsubscribed"),
@@ -157,6 +158,8 @@ class Results:
     clickers: int = 0
     clicks: int = 0
     machine_clicks: int = 0
+    openers: int = 0  # Of those who agree to open tracking.
+    machine_opens: int = 0  # Mails that machines opened, whether or not a person did too.
     links: list[LinkFigures] = field(default_factory=list)
     unsubscribed: int = 0
     orders: int = 0

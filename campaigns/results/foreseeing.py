@@ -35,6 +35,7 @@ class Foreseen:
     people: int
     sendable: dict[str, int] = field(default_factory=dict)
     held_back: dict[str, dict[str, int]] = field(default_factory=dict)
+    held_out: int = 0
 
     @property
     def messages(self) -> int:
@@ -60,6 +61,7 @@ def foresee(campaign: Campaign) -> Foreseen:
         "people": found.people,
         "sendable": found.sendable,
         "held_back": found.held_back,
+        "held_out": found.held_out,
     }
     cost = round(1000 * (time.monotonic() - start))
     Tally.objects.update_or_create(
@@ -87,4 +89,4 @@ def _foresee_again(campaign: Campaign) -> None:
 
 
 def _read(as_of: datetime, kept: dict[str, Any]) -> Foreseen:
-    return Foreseen(as_of, kept["people"], kept["sendable"], kept["held_back"])
+    return Foreseen(as_of, kept["people"], kept["sendable"], kept["held_back"], kept.get("held_out", 0))

@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from customers import events
 from customers.models import Event
 
-from ..models import Campaign, Click, Conversion, Message, MessageQuerySet
+from ..models import Campaign, Click, Conversion, Message, MessageQuerySet, Open
 from .figures import GROUPS
 
 
@@ -23,6 +23,9 @@ def behind(campaign: Campaign, *, group: str = "", channel: str = "", reason: st
     elif group == "clicked":
         clicks = Click.objects.filter(link__campaign=campaign, is_machine=False)
         messages = messages.filter(pk__in=clicks.values("message"))
+    elif group == "opened":
+        opens = Open.objects.filter(message__campaign=campaign, is_machine=False)
+        messages = messages.filter(pk__in=opens.values("message"))
     elif group == "ordered":
         messages = messages.filter(pk__in=Conversion.objects.filter(campaign=campaign).values("message"))
     elif group == "unsubscribed":

@@ -192,6 +192,7 @@ def test_a_campaign_is_written_step_by_step_and_scheduled(client, manager):
         make_customer(email=f"p{number}@x.example", phone=f"+39333000100{number}", consents=("email", "sms"))
 
     goal = {"name": "Spring", "brand": brand.pk, "goal": "revenue", "goal_target": 500, "goal_days": 5}
+    goal["holdout_percent"] = 0
     answer = client.post(url("new"), goal)
     campaign = Campaign.objects.get()
     assert answer["Location"] == url("audience", campaign.pk)

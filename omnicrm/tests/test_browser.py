@@ -142,6 +142,7 @@ def test_the_main_job_from_a_file_to_the_reason_why(browser, live_server, sink, 
 
     page.goto("/campaigns/new/")
     page.locator("[name=name]").fill("Winter letter")
+    page.locator("[name=holdout_percent]").fill("0")
     page.locator("form button[type=submit]", has_text="audience").click()
     page.get_by_label("People of Milano").first.check()
     expect(page.locator("main")).to_contain_text("3")
