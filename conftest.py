@@ -1,4 +1,7 @@
-"""What every test needs: PostgreSQL and Valkey of its own under var/test.
+"""What every test needs: PostgreSQL and Valkey under var/test, in parallel runs of each process's own.
+
+Of its own because a cluster has one count of transactions: readers of the event log wait for whatever runs
+in another database of theirs.
 
 The settings are named here and not in pyproject.toml, where pytest-django would load them before the
 environment below is set.
@@ -10,27 +13,33 @@ from pathlib import Path
 
 import pytest
 
+VAR = os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
+os.environ["OMNICRM_VAR"] = str(Path(VAR, os.environ.get("PYTEST_XDIST_WORKER", "")))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
-os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static files for a test.
 os.environ.setdefault("RECOVERY_GRACE_SECONDS", "0")  # The server of the tests has just started.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
+os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
+
 import django
-from django.conf import settings
 
 from omnicrm import embedded
 
-os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
-embedded.start()
 django.setup()
 
-# Parallel test processes share one Valkey, each in a database of its own. They inherit an environment in
-# which the settings are read before this file is, so the address is set here.
-worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-settings.REDIS_URL = settings.CACHES["default"]["LOCATION"] = f"{embedded.redis_url()}?db={worker}"
+
+def pytest_xdist_setupnodes() -> None:
+    """Let the processes of a parallel run begin where this one began, and read the settings for themselves."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+    os.environ["OMNICRM_VAR"] = VAR
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not session.config.getoption("numprocesses", None):  # The one who only hands out needs no services.
+        embedded.start()
 
 
 @pytest.fixture(autouse=True)

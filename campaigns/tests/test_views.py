@@ -605,7 +605,7 @@ def test_the_page_of_a_campaign_takes_the_same_queries_whatever_its_size(
     make_customer(email="ada@x.example", consents=("email",))
     campaign = launch(make_campaign(channels=("email", "sms")))
     client.get(url("detail", campaign.pk))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         client.get(url("detail", campaign.pk))
 
 
