@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from django.db import connection
 
-from campaigns import dispatch
+from campaigns import dispatch, outbox
 from campaigns.channels.base import Outcome
 from campaigns.models import Message
 
@@ -43,9 +43,9 @@ def _as_dispatched(messages: int) -> Run:
     crowd.launch(messages)
     owner = uuid4()
     with stopwatch() as watch:
-        while claimed := dispatch.claim(owner, "email", dispatch.BATCH):
-            outgoing = dispatch.fence(owner, [message.id for message in claimed])
-            dispatch.mark(owner, [Outcome(message.id, "sent") for message in outgoing], provider="smtp")
+        while claimed := outbox.claim(owner, "email", dispatch.BATCH):
+            outgoing = outbox.fence(owner, [message.id for message in claimed])
+            outbox.mark(owner, [Outcome(message.id, "sent") for message in outgoing], provider="smtp")
     return _checked(watch.run(messages))
 
 

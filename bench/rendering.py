@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from campaigns import dispatch
+from campaigns import outbox
 from campaigns.launches import launch_of
 from campaigns.rendering import Outgoing
 
@@ -35,8 +35,8 @@ def _outgoing(mails: int) -> list[Outgoing]:
     """What the fence hands to a provider."""
     crowd.launch(mails)
     owner = uuid4()
-    claimed = dispatch.claim(owner, "email", mails)
-    return dispatch.fence(owner, [message.id for message in claimed])
+    claimed = outbox.claim(owner, "email", mails)
+    return outbox.fence(owner, [message.id for message in claimed])
 
 
 def _write(outgoing: list[Outgoing]) -> Run:

@@ -69,13 +69,11 @@ LEFT JOIN {
 } ON brand.weekly_points IS NOT NULL OR brand.daily_messages IS NOT NULL
 """
 
-# One fence at a time for each person, until it has committed; in one order, so that two never wait for each
-# other. Nothing else takes these locks, so an import or an edit of the person holds up no message.
+# One fence at a time for each person of `held`, until it has committed; in one order, so that two never wait
+# for each other. Nothing else takes these locks, so an import or an edit of the person holds up no message.
 ONE_AT_A_TIME = """
-SELECT pg_advisory_xact_lock(3, person.key) FROM (
-    SELECT DISTINCT hashint8(customer_id) AS key FROM campaigns_message
-    WHERE id = ANY(%(ids)s::bigint[]) ORDER BY key
-) AS person
+SELECT pg_advisory_xact_lock(3, person.key)
+FROM (SELECT hashint8(id) AS key FROM held ORDER BY key) AS person
 """
 
 # When planning: what everybody was sent, as a table expression with one row a person, read once before

@@ -1,8 +1,9 @@
 """Templates made ready for thousands of readers: everything that is the same for all is worked out once.
 
 A parsed text becomes a list of steps: bytes that never change, already in the encoding they travel in, and
-small functions that write one person's values. Conditions and filters are evaluated by Liquid itself, so
-a lowered text says what Liquid would say; a tag this module does not know leaves the whole text to Liquid.
+small functions that write one person's values. What most texts ask of a person, a name, its default and
+whether it is this or that, is answered here where the value is a string; everything else by Liquid itself,
+so a lowered text says what Liquid would say. A tag this module does not know leaves the whole text to it.
 
 Quoted-printable (RFC 2045, 6.7) can be joined from pieces when every piece starts at the beginning of a
 line and ends with a soft break; that is what `quoted` gives.
@@ -11,13 +12,16 @@ line and ends with a soft break; that is what `quoted` gives.
 import re
 from binascii import b2a_qp
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from liquid import RenderContext
 from liquid.ast import BlockNode, ConditionalBlockNode, Node
 from liquid.builtin.content import ContentNode
-from liquid.builtin.expressions import FilteredExpression, Path
+from liquid.builtin.expressions import FilteredExpression, Path, PositionalArgument, StringLiteral
+from liquid.builtin.expressions.filtered import Filter
+from liquid.builtin.expressions.logical import BooleanExpression, EqExpression, NeExpression
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.case_tag import CaseNode, MultiExpressionBlockNode
 from liquid.builtin.tags.comment_tag import CommentNode
@@ -26,6 +30,7 @@ from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
+from markupsafe import Markup
 
 from .templates import Template, problem_of
 
@@ -54,14 +59,19 @@ class Frame:
         """What Liquid evaluates in; made only when something has to be evaluated."""
         return RenderContext(self._template.parsed, globals=self.values)
 
-    def answer(self, key: str, expression: Expression) -> Any:
-        """The value of an expression; `key` is how it is written."""
+    def answer(self, key: str, condition: Expression, known: "Test | None") -> Any:
+        """Whether a condition holds; `key` is how it is written, `known` the short way to tell."""
         if key not in self.answers:
-            self.answers[key] = expression.evaluate(self.context)
+            answer = known(self.values) if known else None
+            self.answers[key] = condition.evaluate(self.context) if answer is None else answer
         return self.answers[key]
 
 
-Step = bytes | Callable[[Frame], bytes]
+# Constant bytes, the name of a slot, or what works the bytes out.
+Step = bytes | str | Callable[[Frame], bytes]
+Values = Mapping[str, Any]
+Reader = Callable[[Values], Any]  # Of what a name holds; only a string counts.
+Test = Callable[[Values], bool | None]  # None where Liquid has to be asked.
 
 
 class Unknown(Exception):
@@ -111,13 +121,11 @@ class Lowered:
                 continue
             slot = self._slots.get(_name_of(node))
             before, after = (slot.before, slot.after) if slot else ("", "")
-            if encoded := self._encode(literal + before):
-                steps.append(encoded)
+            steps.append(self._encode(literal + before))
             literal = after
-            steps.extend([slot.write] if slot else self._steps_of(node))
-        if encoded := self._encode(literal):
-            steps.append(encoded)
-        return steps
+            steps.extend([slot.name, slot.ending] if slot else self._steps_of(node))
+        steps.append(self._encode(literal))
+        return _joined(steps)
 
     def _steps_of(self, node: Node) -> list[Step]:
         match node:
@@ -134,13 +142,15 @@ class Lowered:
     def _output(self, node: OutputNode) -> Step:
         encode, autoescape = self._encode, self._template.parsed.env.autoescape
         expression, key = node.expression, str(node.expression)
-        value_of = _reader_of(node)
+        value_of, fallback = _reader_of(expression, missing=""), _default_of(expression, autoescape)
 
         def write(frame: Frame) -> bytes:
             found = frame.written.get(key)
             if found is None:
                 value = value_of(frame.values) if value_of else None
-                if value.__class__ is not str:
+                if value == "" and fallback is not None:
+                    value = fallback
+                elif value.__class__ is not str:
                     value = to_liquid_string(expression.evaluate(frame.context), autoescape)
                 elif autoescape and not value.isalnum():
                     value = to_liquid_string(value, True)
@@ -151,15 +161,15 @@ class Lowered:
 
     def _branches(self, node: IfNode | UnlessNode) -> Step:
         wanted = isinstance(node, IfNode)
-        condition, key, then = node.condition, str(node.condition), self._block(node.consequence)
-        others = [(str(one.expression), one.expression, self._block(one.block)) for one in node.alternatives]
+        condition, then = _asked(node.condition), self._block(node.consequence)
+        others = [(_asked(one.expression), self._block(one.block)) for one in node.alternatives]
         default = self._block(node.default) if node.default else []
 
         def chosen(frame: Frame) -> bytes:
-            if bool(frame.answer(key, condition)) is wanted:
+            if bool(frame.answer(*condition)) is wanted:
                 return _run(then, frame)
-            for other, expression, steps in others:
-                if frame.answer(other, expression):
+            for other, steps in others:
+                if frame.answer(*other):
                     return _run(steps, frame)
             return _run(default, frame)
 
@@ -196,19 +206,17 @@ class Lowered:
         return self._sequence(block.nodes)
 
 
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A variable whose bytes come ready-made: `name` in the slots of `Lowered.write`, then constant bytes.
 
     `before` and `after` are text around it that is the same for all.
     """
 
-    __slots__ = ("after", "before", "ending", "name")
-
-    def __init__(self, name: str, *, before: str = "", ending: bytes = b"", after: str = "") -> None:
-        self.name, self.before, self.ending, self.after = name, before, ending, after
-
-    def write(self, frame: Frame) -> bytes:
-        return frame.slots[self.name] + self.ending
+    name: str
+    before: str = ""
+    ending: bytes = b""
+    after: str = ""
 
 
 def quoted(text: str) -> bytes:
@@ -228,29 +236,85 @@ def quoted(text: str) -> bytes:
 
 
 def _run(steps: list[Step], frame: Frame) -> bytes:
-    return b"".join([step if step.__class__ is bytes else step(frame) for step in steps])  # type: ignore[operator]
+    slots = frame.slots
+    return b"".join(
+        [
+            step if step.__class__ is bytes else slots[step] if step.__class__ is str else step(frame)  # type: ignore[operator]
+            for step in steps
+        ]
+    )
 
 
-def _path_of(node: Node) -> tuple[str, ...]:
-    """The dotted name an output writes unchanged; empty when it does more than that."""
-    expression = getattr(node, "expression", None)
-    if not isinstance(expression, FilteredExpression) or expression.filters:
-        return ()
-    path = expression.left.path if isinstance(expression.left, Path) else ()
+def _joined(steps: list[Step]) -> list[Step]:
+    """The same with constant bytes in one piece."""
+    joined: list[Step] = []
+    for step in steps:
+        last = joined[-1] if joined else None
+        if isinstance(step, bytes) and isinstance(last, bytes):
+            joined[-1] = last + step
+        elif step:
+            joined.append(step)
+    return joined
+
+
+def _asked(condition: Expression) -> tuple[str, Expression, Test | None]:
+    """What `Frame.answer` takes."""
+    return str(condition), condition, _test_of(condition)
+
+
+def _path_of(expression: Expression) -> tuple[str, ...]:
+    """The dotted name an expression reads before its filters; empty when it is no such name."""
+    if isinstance(expression, FilteredExpression):
+        expression = expression.left
+    path = expression.path if isinstance(expression, Path) else ()
     names = tuple(part for part in path if isinstance(part, str))
     return names if len(names) == len(path) else ()
 
 
-def _reader_of(node: Node) -> Callable[[Mapping[str, Any]], Any] | None:
-    """A function to the value of a plain name; what it finds counts only when it is a string."""
-    match _path_of(node):
+def _reader_of(expression: Expression, *, missing: str | None) -> Reader | None:
+    """How to read a name that has no filter but a default; `missing` is what one that is not there says."""
+    if getattr(expression, "filters", None) and _default_of(expression, False) is None:
+        return None
+    match _path_of(expression):
         case (name,):
-            return lambda values: values.get(name, "")
+            return lambda values: values.get(name, missing)
         case (name, key) if key not in _LIQUID_PROPERTIES:
-            return lambda values: held.get(key, "") if (held := values.get(name)).__class__ is dict else None
+            return lambda values: (
+                held.get(key, missing) if (held := values.get(name)).__class__ is dict else None
+            )
+    return None
+
+
+def _default_of(expression: Expression, autoescape: bool) -> str | None:
+    """What an output says in place of an empty string: the text of its only filter, `default`."""
+    match expression:
+        case FilteredExpression(
+            filters=[Filter(name="default", args=[PositionalArgument(value=StringLiteral(value=text))])]
+        ):
+            return Markup(text) if autoescape else text  # noqa: S704 - as Liquid does
+    return None
+
+
+def _test_of(condition: Expression) -> Test | None:
+    """The short way to tell whether a name is set, is a text, or is another."""
+    asked = condition.expression if isinstance(condition, BooleanExpression) else None
+    read = _reader_of(getattr(asked, "left", asked), missing=None) if asked else None
+    if read is None:
+        return None
+    match asked:
+        case Path():
+            return lambda values: True if read(values).__class__ is str else None
+        case EqExpression(right=StringLiteral(value=text)):
+            return lambda values: value == text if (value := read(values)).__class__ is str else None
+        case NeExpression(right=StringLiteral(value=text)):
+            return lambda values: value != text if (value := read(values)).__class__ is str else None
     return None
 
 
 def _name_of(node: Node) -> str:
-    path = _path_of(node) if isinstance(node, OutputNode) else ()
+    """The name an output writes as it is."""
+    expression = node.expression if isinstance(node, OutputNode) else None
+    if not isinstance(expression, FilteredExpression) or expression.filters:
+        return ""
+    path = _path_of(expression)
     return path[0] if len(path) == 1 else ""

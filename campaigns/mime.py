@@ -1,5 +1,6 @@
 """A mail as it goes over the wire, from pieces made ready once per launch (RFC 5322, 2045, 2046)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.charset import QP, Charset
@@ -11,6 +12,8 @@ from typing import Any
 
 from .lowering import Lowered
 
+# Printable ASCII but for `,;<>`, which an envelope or a header would read as its own.
+_PLAIN = re.compile(r"[!-+\--:=?-~]+@[!-+\--:=?-~]+")
 _UTF8 = Charset("utf-8")
 _UTF8.header_encoding = QP
 
@@ -85,19 +88,20 @@ class MailWriter:
         )
 
 
-@lru_cache(maxsize=4096)
 def checked_address(address: str) -> str:
     """The address as plain SMTP takes it, its domain in ASCII; raises BadAddress.
 
     A local part beyond ASCII needs SMTPUTF8 (RFC 6531), which few receivers offer.
     """
+    if _PLAIN.fullmatch(address):
+        return address
     local, at, domain = address.rpartition("@")
     try:
         plain = f"{local}@{domain}" if domain.isascii() else f"{local}@{domain.encode('idna').decode()}"
         plain.encode("ascii")
     except UnicodeError as error:
         raise BadAddress(address) from error
-    if not (at and local and domain) or not plain.isprintable() or any(char in plain for char in " <>,;"):
+    if not at or not _PLAIN.fullmatch(plain):
         raise BadAddress(address)
     return plain
 

@@ -13,6 +13,7 @@ from . import (
     days,
     dispatch,
     habits,
+    outbox,
     outcome,
     pressure,
     reports,
@@ -56,7 +57,7 @@ def _is_asked_to_stop() -> bool:
 @shared_task
 def recover_leases() -> None:
     """Put back what workers that died were holding."""
-    dispatch.recover_leases()
+    outbox.recover_leases()
 
 
 @shared_task

@@ -185,11 +185,13 @@ def address_hash_sql(column: str) -> str:
 
 def address_hash_params() -> dict[str, bytes]:
     """The key as RFC 2104 pads it, for `address_hash_sql`."""
-    key = settings.ADDRESS_HASH_KEY.encode()
+    inner, outer = _padded(settings.ADDRESS_HASH_KEY.encode())
+    return {"hash_inner": inner, "hash_outer": outer}
+
+
+@lru_cache(maxsize=1)
+def _padded(key: bytes) -> tuple[bytes, bytes]:
     if len(key) > 64:
         key = hashlib.sha256(key).digest()
     key = key.ljust(64, b"\0")
-    return {
-        "hash_inner": bytes(byte ^ 0x36 for byte in key),
-        "hash_outer": bytes(byte ^ 0x5C for byte in key),
-    }
+    return bytes(byte ^ 0x36 for byte in key), bytes(byte ^ 0x5C for byte in key)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 READ_SIZE = 65536
 GIVE_UP_AFTER = 3  # Refusals of the server's own, in a row.
@@ -22,8 +22,7 @@ class ServerDown(Exception):
     """No connection, or the server wants none: nothing was sent. Carries the server's words."""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A server's answer to one command."""
 
     code: int
@@ -100,7 +99,7 @@ class Session:
         self._commands: deque[tuple[bytes, Answer]] = deque()
         self._answers: deque[Answer] = deque()
         self._unsent = b""
-        self._unread = bytearray()
+        self._unread = b""
         self._reply_lines: list[str] = []
 
     # --- the conversation ------------------------------------------------------------------------
@@ -142,9 +141,11 @@ class Session:
 
     def _address(self, mail: Delivery | None) -> None:
         if mail is not None:
-            self._say(f"MAIL FROM:<{mail.sender}>\r\n".encode(), self._on_mail)
-            self._say(f"RCPT TO:<{mail.to}>\r\n".encode(), self._on_rcpt)
-            self._say(b"DATA\r\n", self._on_data)
+            self._say(
+                (f"MAIL FROM:<{mail.sender}>\r\n".encode(), self._on_mail),
+                (f"RCPT TO:<{mail.to}>\r\n".encode(), self._on_rcpt),
+                (b"DATA\r\n", self._on_data),
+            )
 
     def _on_mail(self, reply: Reply) -> None:
         if not reply.is_ok:
@@ -164,13 +165,13 @@ class Session:
             return
         self._settle(self._refusal or ("data", reply))
         if reply.code == 354:  # Nobody takes it, yet the server waits for its text (RFC 2920, 3.1).
-            self._say(b".\r\n", _ignore)
-        self._say(b"RSET\r\n", _ignore)
+            self._say((b".\r\n", _ignore))
+        self._say((b"RSET\r\n", _ignore))
         self._advance()
 
     def _send_text(self, mail: Delivery) -> None:
         self._has_text_left = True
-        self._say(mail.content + b".\r\n", self._on_done)
+        self._say((mail.content + b".\r\n", self._on_done))
         if self._is_pipelined and self._mails:
             self._ahead = self._mails.popleft()
             self._address(self._ahead)
@@ -186,8 +187,8 @@ class Session:
         self.sent += mail.reply.is_ok
         self.refusals = self.refusals + 1 if mail.speaks_of_server else 0
 
-    def _say(self, command: bytes, answer: Answer) -> None:
-        self._commands.append((command, answer))
+    def _say(self, *commands: tuple[bytes, Answer]) -> None:
+        self._commands.extend(commands)
         self._speak()
 
     def _speak(self) -> None:
@@ -226,11 +227,10 @@ class Session:
             return
         if not data:
             self.fail("the server hung up")
-        self._unread += data
-        while not self.broken and (end := self._unread.find(b"\n")) >= 0:
-            line = self._unread[:end].decode(errors="replace").rstrip("\r")
-            del self._unread[: end + 1]
-            self._take_line(line)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            if not self.broken:
+                self._take_line(line.decode(errors="replace").rstrip("\r"))
 
     def _take_line(self, line: str) -> None:
         code, mark, text = line[:3], line[3:4], line[4:]

@@ -1,10 +1,11 @@
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 from django.db import connection
 
-from campaigns import dispatch, services
+from campaigns import dispatch, outbox, services
 from campaigns.channels.email import SmtpProvider
 from campaigns.models import Message
 from campaigns.tests.factories import launch, make_campaign
@@ -116,10 +117,10 @@ def test_a_slow_worker_gives_back_what_it_cannot_send_within_its_lease(sink, set
 def test_being_claimed_by_workers_that_die_is_not_an_attempt(sink):
     make_customer(email="ada@x.example", consents=("email",))
     campaign = launch(make_campaign())
-    for _ in range(dispatch.MAX_ATTEMPTS + 1):
-        dispatch.claim(uuid4(), "email", 10)
+    for _ in range(outbox.MAX_ATTEMPTS + 1):
+        outbox.claim(uuid4(), "email", 10)
         campaign.messages.update(lease_until="2020-01-01T00:00Z")
-        dispatch.recover_leases()
+        outbox.recover_leases()
     dispatch_everything()
     assert outcome(campaign.messages.get()) == ("sent", "")
 
@@ -129,16 +130,18 @@ def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive
         make_customer(email=f"p{number}@x.example", consents=("email",))
     campaign = launch(make_campaign())
     poison = campaign.messages.get(address="p3@x.example").pk
-    for attempt in range(dispatch.MAX_CRASHES):
+    for attempt in range(outbox.MAX_CRASHES):
         owner = uuid4()
-        for window in dispatch._windows(dispatch.claim(owner, "email", 10)):
-            fenced = dispatch.fence(owner, window)
+        queue = deque(outbox.claim(owner, "email", 10))
+        while queue:
+            window = dispatch._next_ids(queue, dispatch.WINDOW)
+            fenced = outbox.fence(owner, window)
             if poison in window:  # Here the worker dies, whatever else it was sending.
                 break
-            dispatch.mark(owner, [dispatch.Outcome(one.id, "sent") for one in fenced])
+            outbox.mark(owner, [dispatch.Outcome(one.id, "sent") for one in fenced])
         assert attempt == 0 or window == [poison]
         campaign.messages.filter(status__in=["leased", "sending"]).update(lease_until="2020-01-01T00:00Z")
-        dispatch.recover_leases()
+        outbox.recover_leases()
 
     assert outcome(campaign.messages.get(pk=poison)) == ("failed", "poison")
     dispatch_everything()

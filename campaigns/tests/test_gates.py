@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.utils.timezone import now
 
-from campaigns import dispatch, planning, services
+from campaigns import dispatch, outbox, planning, services
 from campaigns.models import Campaign, Message
 from campaigns.tests.factories import launch, make_brand, make_campaign, make_segment
 from core.tests.factories import make_user
@@ -160,14 +160,14 @@ def test_a_stale_owner_cannot_write_a_status(sink):
     make_customer(email="ada@x.example", consents=("email",))
     launch(make_campaign())
     sleeper, other = uuid4(), uuid4()
-    [message_id] = [one.id for one in dispatch.claim(sleeper, "email", 10)]
-    assert [one.id for one in dispatch.fence(sleeper, [message_id])] == [message_id]
+    [message_id] = [one.id for one in outbox.claim(sleeper, "email", 10)]
+    assert [one.id for one in outbox.fence(sleeper, [message_id])] == [message_id]
     Message.objects.update(lease_until=now() - timedelta(seconds=1))
-    assert dispatch.recover_leases() == 1
-    dispatch.claim(other, "email", 10)
-    assert dispatch.fence(sleeper, [message_id]) == []
+    assert outbox.recover_leases() == 1
+    outbox.claim(other, "email", 10)
+    assert outbox.fence(sleeper, [message_id]) == []
 
-    dispatch.mark(sleeper, [dispatch.Outcome(message_id, "failed")])
+    outbox.mark(sleeper, [dispatch.Outcome(message_id, "failed")])
 
     assert Message.objects.get().status == "leased"
-    assert [one.id for one in dispatch.fence(other, [message_id])] == [message_id]
+    assert [one.id for one in outbox.fence(other, [message_id])] == [message_id]

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils.timezone import now
 
-from campaigns import dispatch, services
+from campaigns import dispatch, outbox, services
 from campaigns.models import Campaign, Message
 from campaigns.rendering import Outgoing
 from campaigns.tests.factories import launch, make_brand, make_campaign
@@ -80,11 +80,11 @@ def test_a_message_fenced_while_its_consent_is_withdrawn_waits_and_stays():
     make_crowd(1)
     campaign = launch(make_campaign())
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 10)]
+    ids = [one.id for one in outbox.claim(owner, "email", 10)]
 
     def fence() -> list[Outgoing]:
         try:
-            return dispatch.fence(owner, ids)
+            return outbox.fence(owner, ids)
         finally:
             connection.close()
 
@@ -146,10 +146,10 @@ def test_a_paused_campaign_holds_and_resumes(sink):
     by = make_user()
     campaign = launch(make_campaign())
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 2)]
+    ids = [one.id for one in outbox.claim(owner, "email", 2)]
     services.pause_campaign(campaign.pk, by=by)
 
-    assert dispatch.fence(owner, ids) == []
+    assert outbox.fence(owner, ids) == []
     assert dispatch.dispatch_batch(owner=uuid4()) == 0
     assert set(campaign.messages.values_list("status", flat=True)) == {"planned"}
 
@@ -163,11 +163,11 @@ def test_cancelling_mid_send_stops_what_has_not_left_and_keeps_the_sum(sink):
     campaign = launch(make_campaign())
     dispatch.dispatch_batch(owner=uuid4(), limit=4)
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 4)]
+    ids = [one.id for one in outbox.claim(owner, "email", 4)]
 
     services.cancel_campaign(campaign.pk, by=make_user())
 
-    assert dispatch.fence(owner, ids) == []
+    assert outbox.fence(owner, ids) == []
     by_status = dict.fromkeys(("sent", "suppressed"), 0)
     for status in campaign.messages.values_list("status", flat=True):
         by_status[status] += 1

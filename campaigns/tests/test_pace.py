@@ -104,7 +104,7 @@ def test_a_failed_trial_makes_the_next_rest_longer():
 def test_a_worker_told_to_stop_gives_back_what_it_holds(sink):
     make_crowd(*["x.example"] * 40)
     campaign = launch(make_campaign())
-    asked = iter([False, False, True, True, True, True, True])
+    asked = iter([False, False, False, True, True, True, True])
     dispatch.dispatch_batch(owner=uuid4(), should_stop=lambda: next(asked))
     assert len(sink.mails) == 2 * dispatch.WINDOW
     assert set(campaign.messages.values_list("status", flat=True)) == {"sent", "planned"}

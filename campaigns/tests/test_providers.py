@@ -10,7 +10,7 @@ import pytest
 from django.core.checks import run_checks
 from django.utils.timezone import now
 
-from campaigns import collecting, dispatch, reports, services
+from campaigns import collecting, dispatch, outbox, reports, services
 from campaigns.channels import CHANNELS, esp, web
 from campaigns.channels import twilio as twilio_module
 from campaigns.models import Breaker, Message
@@ -53,7 +53,7 @@ def mail_to(address: str = "ada@x.example") -> Message:
 
 def let_the_lease_run_out() -> None:
     Message.objects.update(lease_until=now() - timedelta(seconds=1))
-    dispatch.recover_leases()
+    outbox.recover_leases()
 
 
 def rest(message: Message) -> None:
@@ -195,14 +195,14 @@ def test_a_late_report_finds_a_text_whose_mark_has_not_come_yet(twilio, settings
     make_customer(phone="+393331234567", consents=("sms",))
     message = launch(make_campaign(channels=("sms",))).messages.get()
     owner = uuid4()
-    [claimed] = dispatch.claim(owner, "sms", 1)
-    outgoing = dispatch.fence(owner, [claimed.id])
+    [claimed] = outbox.claim(owner, "sms", 1)
+    outgoing = outbox.fence(owner, [claimed.id])
     with CHANNELS["sms"].provider() as provider:
         done = list(provider.send(outgoing, deadline=time.monotonic() + 30))
     [sid] = twilio.texts
     twilio.callback(sid, "delivered").post()
     count_reports()
-    dispatch.mark(owner, done, provider="twilio")
+    outbox.mark(owner, done, provider="twilio")
 
     assert outcome(message) == ("delivered", "")
     names = Event.objects.filter(source="campaigns").values_list("name", flat=True)
@@ -334,8 +334,8 @@ def test_brevo_is_told_the_same_key_whenever_a_mail_is_handed_over(settings):
     make_customer(email="ada@x.example", consents=("email",))
     launch(make_campaign())
     owner = uuid4()
-    [claimed] = dispatch.claim(owner, "email", 1)
-    [outgoing] = dispatch.fence(owner, [claimed.id])
+    [claimed] = outbox.claim(owner, "email", 1)
+    [outgoing] = outbox.fence(owner, [claimed.id])
     keys = set()
     for _ in range(2):
         mail, line = esp.EspProvider("brevo").write(outgoing), esp.backend("brevo")
@@ -389,8 +389,8 @@ def test_every_provider_can_write_our_mails(settings, resend, name):
     make_customer(email="ada@x.example", consents=("email",))
     launch(make_campaign())
     owner = uuid4()
-    [claimed] = dispatch.claim(owner, "email", 1)
-    [outgoing] = dispatch.fence(owner, [claimed.id])
+    [claimed] = outbox.claim(owner, "email", 1)
+    [outgoing] = outbox.fence(owner, [claimed.id])
     mail = esp.EspProvider(name).write(outgoing)
     line = esp.backend(name)
     payload = line.build_message_payload(mail, line.send_defaults)

@@ -1,3 +1,4 @@
+from collections import deque
 from datetime import timedelta
 from threading import Event as Signal
 from threading import Thread
@@ -7,7 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
-from campaigns import breaker, dispatch, repair, services
+from campaigns import breaker, dispatch, outbox, repair, services
 from campaigns.channels.base import Outcome
 from campaigns.models import Breaker, Campaign, Message, Repair
 from campaigns.repair import Selection
@@ -40,8 +41,8 @@ def dispatch_everything() -> None:
 def fenced(messages: int) -> list[int]:
     """Messages a worker was sending when it died."""
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", messages)]
-    dispatch.fence(owner, ids)
+    ids = [one.id for one in outbox.claim(owner, "email", messages)]
+    outbox.fence(owner, ids)
     Message.objects.filter(pk__in=ids).update(lease_until=LONG_AGO)
     return ids
 
@@ -88,7 +89,7 @@ def test_what_is_in_doubt_becomes_unknown_and_nobody_tries_it_again(campaign, si
 
     assert repair.park(Selection(channel="email"), by="ada") == 6
 
-    dispatch.recover_leases()
+    outbox.recover_leases()
     dispatch_everything()
     assert sink.mails == []
     assert set(campaign.messages.filter(pk__in=doubtful).values_list("status", "reason")) == {
@@ -98,13 +99,13 @@ def test_what_is_in_doubt_becomes_unknown_and_nobody_tries_it_again(campaign, si
 
 def test_what_a_live_worker_is_sending_still_goes_and_what_it_only_claimed_does_not(campaign, sink):
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 6)]
-    going = dispatch.fence(owner, ids[:2])
+    ids = [one.id for one in outbox.claim(owner, "email", 6)]
+    going = outbox.fence(owner, ids[:2])
 
     assert repair.park(Selection(channel="email"), by="ada") == 4
 
-    assert dispatch.fence(owner, ids[2:]) == []
-    dispatch.mark(owner, [Outcome(one.id, "sent") for one in going])
+    assert outbox.fence(owner, ids[2:]) == []
+    outbox.mark(owner, [Outcome(one.id, "sent") for one in going])
     assert sorted(campaign.messages.values_list("status", flat=True)) == ["failed"] * 4 + ["sent"] * 2
 
 
@@ -150,10 +151,10 @@ def test_a_replayed_message_travels_alone_and_arrives(campaign, sink):
 
     assert repair.replay(Selection(status="failed", reason="poison"), by="ada") == 6
 
-    claimed = dispatch.claim(uuid4(), "email", 10)
-    assert [len(window) for window in dispatch._windows(claimed)] == [1] * 6
+    queue = deque(outbox.claim(uuid4(), "email", 10))
+    assert [len(dispatch._next_ids(queue, dispatch.WINDOW)) for _ in range(6)] == [1] * 6
     campaign.messages.update(lease_until=LONG_AGO)
-    dispatch.recover_leases()
+    outbox.recover_leases()
     dispatch_everything()
     assert statuses(campaign) == [("sent", "")]
     assert Event.objects.filter(name="Message Sent").count() == 6

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from django.utils.timezone import now
 
-from campaigns import collecting, conversions, dispatch, inbox, reports, reports_sql
+from campaigns import collecting, conversions, dispatch, inbox, outbox, reports, reports_sql
 from campaigns.channels import esp
 from campaigns.models import Breaker, Conversion, Message, ProviderReport, SandboxText
 from campaigns.tests.factories import launch, make_campaign, read_the_whole_log
@@ -65,7 +65,7 @@ def test_an_answer_that_got_lost_parks_the_text_until_its_report_comes():
     message = text_to("+393331230003")
     assert message.status == "sending"
     Message.objects.update(lease_until=now() - timedelta(seconds=1))
-    dispatch.recover_leases()
+    outbox.recover_leases()
     message.refresh_from_db()
     assert (message.status, message.reason) == ("unknown", "no_answer")
     assert SandboxText.objects.count() == 1
@@ -80,12 +80,12 @@ def test_a_provider_in_trouble_is_asked_again_later_and_then_given_up():
     message = text_to("+393331230000")
     assert (message.status, message.reason, message.attempts) == ("planned", "provider_error", 1)
     assert message.due_at > now()
-    for _ in range(dispatch.MAX_ATTEMPTS):
+    for _ in range(outbox.MAX_ATTEMPTS):
         Breaker.objects.all().delete()  # It has rested.
         Message.objects.update(due_at=now())
         dispatch.dispatch_batch(owner=uuid4())
     message.refresh_from_db()
-    assert (message.status, message.attempts) == ("failed", dispatch.MAX_ATTEMPTS)
+    assert (message.status, message.attempts) == ("failed", outbox.MAX_ATTEMPTS)
     assert "503" in message.detail
 
 

@@ -5,7 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from campaigns import dispatch, switch
+from campaigns import dispatch, outbox, switch
 from campaigns.models import Switch
 from campaigns.tests.factories import launch, make_campaign
 from core.errors import DomainError
@@ -29,7 +29,7 @@ def campaign():
 
 
 def claimed(channel: str) -> int:
-    return len(dispatch.claim(uuid4(), channel, 5))
+    return len(outbox.claim(uuid4(), channel, 5))
 
 
 def restored_elsewhere() -> None:
@@ -63,26 +63,26 @@ def test_a_channel_is_turned_off_alone(campaign):
 
 def test_what_is_claimed_already_is_given_back_before_the_wire(campaign, sink):
     owner = uuid4()
-    leased = [one.id for one in dispatch.claim(owner, "email", 8)]
+    leased = [one.id for one in outbox.claim(owner, "email", 8)]
     switch.turn_sends(False, by="ada")
 
-    assert dispatch.fence(owner, leased) == []
+    assert outbox.fence(owner, leased) == []
     assert set(campaign.messages.filter(pk__in=leased).values_list("status", "attempts")) == {("planned", 0)}
 
 
 def test_turning_off_reaches_a_worker_between_two_windows(campaign, sink, monkeypatch):
     """Another process turns sending off while the first window is on the wire."""
-    mark = dispatch._marked_and_fenced
+    mark = outbox.mark_and_fence
 
-    def off_after_the_first(owner, provider, done, ids, channels):
-        answer = mark(owner, provider, done, ids, channels)
+    def off_after_the_first(*arguments, **options):
+        answer = mark(*arguments, **options)
         if answer:
             thread = Thread(target=lambda: (switch.turn_sends(False, by="ada"), connection.close()))
             thread.start()
             thread.join()
         return answer
 
-    monkeypatch.setattr(dispatch, "_marked_and_fenced", off_after_the_first)
+    monkeypatch.setattr(outbox, "mark_and_fence", off_after_the_first)
     dispatch.dispatch_batch(owner=uuid4(), channels=["email"])
 
     assert len(sink.mails) == dispatch.WINDOW

@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils.timezone import now
 from psycopg.errors import InsufficientPrivilege
 
-from campaigns import conversions, dispatch, services, switch
+from campaigns import conversions, dispatch, outbox, services, switch
 from campaigns.models import Campaign, Repair
 from campaigns.results import count_overdue
 from campaigns.tests.factories import make_campaign, make_segment
@@ -127,7 +127,7 @@ def test_workers_send_and_count_as_the_worker_role(roles, sink):
         assert services.launch_due() == 1
         assert dispatch.dispatch_batch(owner=uuid4(), channels=["email"]) == 1
         services.finish_campaigns()
-        dispatch.recover_leases()
+        outbox.recover_leases()
         make_event(ada, "Order Completed")
         conversions.follow_orders()
         while count_overdue():

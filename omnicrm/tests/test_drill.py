@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from campaigns import dispatch, switch
+from campaigns import outbox, switch
 from campaigns.models import Message, Switch
 from campaigns.tests.factories import launch, make_campaign
 from core.errors import DomainError
@@ -48,9 +48,9 @@ def test_the_drill_fails_where_a_copy_would_send(waiting, sink):
 
 def test_the_drill_fails_where_turning_off_does_not_help(waiting, sink, monkeypatch):
     Switch.objects.update(place="elsewhere")
-    heedless = dispatch._CLAIM.replace("AND (SELECT sends_are_on(%(channel)s))", "")
-    assert heedless != dispatch._CLAIM
-    monkeypatch.setattr(dispatch, "_CLAIM", heedless)
+    heedless = outbox._CLAIM.replace("AND (SELECT sends_are_on(%(channel)s))", "")
+    assert heedless != outbox._CLAIM
+    monkeypatch.setattr(outbox, "_CLAIM", heedless)
     with pytest.raises(CommandError, match="took up 4 messages although sending is off"):
         call_command("restore_drill", "--inside")
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from campaigns import dispatch, limits, planning
+from campaigns import dispatch, limits, outbox, planning
 from campaigns.explain import explain
 from campaigns.models import Campaign, Message
 from campaigns.tests.factories import launch, make_brand, make_campaign
@@ -224,13 +224,13 @@ def test_one_window_with_two_messages_to_one_person_lets_only_one_go(sink):
     for _ in range(2):
         launch(make_campaign(brand=brand, expire_hours=30))
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 8)]
+    ids = [one.id for one in outbox.claim(owner, "email", 8)]
     assert len(ids) == 2
 
-    assert len(dispatch.fence(owner, ids)) == 1
+    assert len(outbox.fence(owner, ids)) == 1
 
     assert sorted(Message.objects.values_list("status", flat=True)) == ["planned", "sending"]
-    dispatch.mark(owner, [dispatch.Outcome(pk, "sent") for pk in ids])
+    outbox.mark(owner, [dispatch.Outcome(pk, "sent") for pk in ids])
     dispatch_everything()
     assert sorted(Message.objects.values_list("status", "reason")) == [("planned", "pressure"), ("sent", "")]
 
@@ -239,8 +239,8 @@ def test_a_fence_may_be_repeated_without_counting_itself(sink):
     ada()
     launch(make_campaign(brand=make_brand(daily_messages=1, weekly_points=1)))
     owner = uuid4()
-    ids = [one.id for one in dispatch.claim(owner, "email", 8)]
-    assert len(dispatch.fence(owner, ids)) == len(dispatch.fence(owner, ids)) == 1
+    ids = [one.id for one in outbox.claim(owner, "email", 8)]
+    assert len(outbox.fence(owner, ids)) == len(outbox.fence(owner, ids)) == 1
 
 
 def test_a_fence_waits_for_another_that_is_judging_the_same_person(sink):
@@ -251,16 +251,16 @@ def test_a_fence_waits_for_another_that_is_judging_the_same_person(sink):
     for _ in range(2):
         launch(make_campaign(brand=brand, expire_hours=30))
         owner = uuid4()
-        claims.append((owner, [one.id for one in dispatch.claim(owner, "email", 8)]))
+        claims.append((owner, [one.id for one in outbox.claim(owner, "email", 8)]))
     passed = []
 
     def judge_the_second():
-        passed.append(dispatch.fence(*claims[1]))
+        passed.append(outbox.fence(*claims[1]))
         connection.close()
 
     rival = Thread(target=judge_the_second)
     with transaction.atomic():
-        assert len(dispatch.fence(*claims[0])) == 1
+        assert len(outbox.fence(*claims[0])) == 1
         rival.start()
         rival.join(1)
         assert rival.is_alive()

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from campaigns import breaker, dispatch, inbox, pace, services, switch
+from campaigns import breaker, dispatch, inbox, outbox, pace, services, switch
 from campaigns.models import Message, ProviderReport, Repair
 from campaigns.results import count_overdue
 from campaigns.tests.factories import launch, make_campaign, read_the_whole_log
@@ -57,8 +57,8 @@ def test_an_empty_house_can_be_looked_at():
 def test_what_waits_is_held_and_in_doubt_is_seen_by_channel(campaign):
     campaign.messages.filter(channel="email").update(due_at=now() - timedelta(minutes=7))
     owner = uuid4()
-    claimed = [one.id for one in dispatch.claim(owner, "email", 6)]
-    dispatch.fence(owner, claimed[:4])
+    claimed = [one.id for one in outbox.claim(owner, "email", 6)]
+    outbox.fence(owner, claimed[:4])
     Message.objects.filter(pk__in=claimed[:3]).update(lease_until=now() - timedelta(seconds=1))
 
     email, sms = lane("email"), lane("sms")
@@ -198,11 +198,11 @@ def test_sends_is_turned_off_and_on_from_the_command_line(campaign):
     assert run("sends", "status").split() == ["email", "on", "sms", "on"]
 
     assert "off: the wrong price" in run("sends", "off", "--why", "the wrong price")
-    assert dispatch.claim(uuid4(), "email", 5) == []
+    assert outbox.claim(uuid4(), "email", 5) == []
     assert switch.why_off(["email"]).by == operating.operator()
 
     run("sends", "on")
-    assert len(dispatch.claim(uuid4(), "email", 5)) == 5
+    assert len(outbox.claim(uuid4(), "email", 5)) == 5
 
 
 def test_sends_says_that_a_restored_copy_is_one():
@@ -214,29 +214,29 @@ def test_sends_says_that_a_restored_copy_is_one():
 
 def test_draining_waits_until_no_worker_holds_a_message(campaign):
     owner = uuid4()
-    claimed = [one.id for one in dispatch.claim(owner, "email", 5)]
+    claimed = [one.id for one in outbox.claim(owner, "email", 5)]
 
     def finish() -> None:
         while switch.why_off(["email"]) is None:
             pass
-        dispatch.release(owner, claimed)
+        outbox.release(owner, claimed)
         connection.close()
 
     worker = Thread(target=finish)
     worker.start()
     assert "Nothing is on its way" in run("drain", "--timeout", "60")
     worker.join()
-    assert dispatch.claim(uuid4(), "sms", 5) == []
+    assert outbox.claim(uuid4(), "sms", 5) == []
 
 
 def test_draining_one_channel_leaves_the_others_going(campaign):
     run("drain", "--channel", "sms", "--timeout", "1")
-    assert dispatch.claim(uuid4(), "sms", 5) == []
-    assert len(dispatch.claim(uuid4(), "email", 5)) == 5
+    assert outbox.claim(uuid4(), "sms", 5) == []
+    assert len(outbox.claim(uuid4(), "email", 5)) == 5
 
 
 def test_draining_says_when_somebody_will_not_let_go(campaign):
-    dispatch.claim(uuid4(), "email", 5)
+    outbox.claim(uuid4(), "email", 5)
     with pytest.raises(CommandError, match="still hold 5 messages"):
         run("drain", "--timeout", "0")
 
