@@ -1,5 +1,6 @@
 """A dispatcher process of ours: what `campaigns.tasks.dispatch_messages` does, until nothing is due."""
 
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,9 @@ def send_all() -> dict[str, Any]:
 
 if __name__ == "__main__":
     django.setup()
+    from django.conf import settings
     from django.db import connection
 
+    import_module(settings.ROOT_URLCONF)  # As a worker has after its first mail.
     connection.ensure_connection()
     serve(send_all)
