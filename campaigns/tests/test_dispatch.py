@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from campaigns import dispatch, outbox, services
 from campaigns.channels.email import SmtpProvider
@@ -168,6 +168,60 @@ def test_what_was_sent_is_marked_although_the_database_hung_up_meanwhile(sink, m
     assert hung_up
     assert set(campaign.messages.values_list("status", "attempts")) == {("sent", 1)}
     assert len(sink.mails) == 20
+
+
+def test_marks_the_disk_did_not_have_yet_are_made_again_after_a_crash(monkeypatch):
+    for number in range(2):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    owner = uuid4()
+    ids = [one.id for one in outbox.claim(owner, "email", 10)]
+    scribe = dispatch.Scribe(owner, "email", "smtp")
+    assert [one.id for one in scribe.fence(ids)] == ids
+    as_fenced = campaign.messages.filter(pk=ids[0]).values().get()
+
+    scribe.note([dispatch.Outcome(ids[0], "sent")])
+    scribe.mark()
+    campaign.messages.filter(pk=ids[0]).update(**as_fenced)  # PostgreSQL crashed and came back without it.
+    Event.objects.filter(name="Message Sent").delete()
+    crash_once(monkeypatch)
+    scribe.note([dispatch.Outcome(ids[1], "sent")])
+    scribe.close()
+
+    assert set(campaign.messages.values_list("status", "attempts")) == {("sent", 1)}
+    assert Event.objects.filter(name="Message Sent").count() == 2
+
+
+def test_what_was_fenced_ahead_and_not_begun_is_given_back(sink, monkeypatch):
+    for number in range(60):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
+    campaign = launch(make_campaign())
+    monkeypatch.setattr(dispatch, "_ahead", lambda messages, seconds: 48)
+
+    dispatch.dispatch_batch(owner=uuid4(), channels=["email"], should_stop=lambda: len(sink.mails) >= 24)
+
+    assert len(sink.mails) == 24
+    assert sorted(set(campaign.messages.values_list("status", "attempts"))) == [("planned", 0), ("sent", 1)]
+
+
+@pytest.mark.parametrize(
+    ("messages", "seconds", "most"), [(8, 0.002, 64), (64, 0.2, 32), (8, 1.0, 8), (1, 60.0, 8)]
+)
+def test_no_more_is_fenced_than_leaves_within_a_tenth_of_a_second(messages, seconds, most):
+    assert dispatch._ahead(messages, seconds) == most
+
+
+def crash_once(monkeypatch) -> None:
+    """The next statement of a worker finds the database gone."""
+    write, crashed = outbox.mark_and_fence, []
+
+    def gone(*arguments, **options):
+        if not crashed:
+            crashed.append(True)
+            raise OperationalError("server closed the connection unexpectedly")
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(outbox, "mark_and_fence", gone)
 
 
 def end_session(pid: int) -> None:
