@@ -25,7 +25,7 @@ WHERE customer.id = message.customer_id AND message.campaign_id = %(campaign)s
 
 _DUE = """
 UPDATE campaigns_message AS message SET
-    planned_at = %(at)s, due_at = due.at,
+    planned_at = %(at)s, due_at = due.at, scheduled_for = due.at,
     expires_at = due.at + make_interval(hours => campaign.expire_hours),
     settled_at = CASE message.status WHEN 'suppressed' THEN %(at)s::timestamptz END
 FROM customers_customer AS customer

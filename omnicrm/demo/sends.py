@@ -10,7 +10,7 @@ import pghistory
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule
 
-from campaigns import services
+from campaigns import outcome, services
 from campaigns.models import Brand, Campaign
 from core.models import User
 from segments.models import Segment
@@ -39,6 +39,7 @@ class Plan:
     target: int = 0
     clicked: int = 60
     left: int = 6
+    held_out: int = 0  # In percent.
 
     def moment(self, now: datetime) -> datetime:
         """The hour on that day in Rome."""
@@ -46,7 +47,9 @@ class Plan:
 
 
 PAST = (
-    Plan("Linen, straight from Biella", texts.LINEN, s.READERS, days=-130, target=150, clicked=70),
+    Plan(
+        "Linen, straight from Biella", texts.LINEN, s.READERS, days=-130, target=150, clicked=70, held_out=5
+    ),
     Plan(
         "The repair workshop opens",
         texts.REPAIRS,
@@ -73,7 +76,7 @@ PAST = (
         left=3,
     ),
 )
-FOR_APPROVAL = Plan("Winter letter to all readers", texts.LINEN, s.READERS, days=3, target=200)
+FOR_APPROVAL = Plan("Winter letter to all readers", texts.LINEN, s.READERS, days=3, target=200, held_out=5)
 NEXT_WEEK = Plan("Mending Saturday", texts.MENDING, s.MILANO, s.CALLED, days=6, at=time(17), target=25)
 GIFT_IDEAS = Plan("Gift ideas under 50 €", texts.GIFTS, "", days=1, at=time(9, 30), target=100)
 LETTER = Plan("The Saturday letter", texts.LETTER, s.READERS, s.CALLED, target=40)
@@ -98,6 +101,8 @@ def send_in_the_past(
             pass
         at = plan.moment(now)
         move_into_the_past(campaign.pk, name=plan.name, at=at, clicked=plan.clicked, left=plan.left)
+        if plan.held_out:
+            outcome.count_outcome(campaign)
     return campaign
 
 
@@ -158,14 +163,15 @@ def send_first_look(brand: Brand, groups: dict[str, Segment], *, by: User, now: 
 def _write(
     plan: Plan, brand: Brand, groups: dict[str, Segment], *, by: User, name: str = "", **fields: object
 ) -> Campaign:
-    """A draft with its audience and texts, for everybody: nobody is held out."""
+    """A draft with its audience and texts."""
     campaign = services.create_campaign(
         name=name or plan.name,
         brand=brand,
         by=by,
         goal=plan.goal,
         goal_target=plan.target,
-        **({"holdout_percent": 0} | fields),
+        holdout_percent=plan.held_out,
+        **fields,
     )
     if plan.include:
         exclude = [groups[plan.exclude]] if plan.exclude else []
