@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from . import clocks, disk, house, killing, outages, providers
@@ -55,6 +56,7 @@ def _run(fault: Fault, scale: Scale) -> bool:
     try:
         report = fault.make(scale)
     except AssertionError as error:
+        traceback.print_exc()
         report = Report()
         report.exactly(f"stuck: {error}", 1, 0)
     if report.skipped:

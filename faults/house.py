@@ -221,9 +221,10 @@ def make_crowd(people: int, channels: tuple[str, ...] = ("email",)) -> None:
 
 def launch_campaign(channels: tuple[str, ...] = ("email",)):
     """A campaign to everybody, its messages planned."""
-    from campaigns.tests.factories import launch, make_campaign
+    from campaigns.tests.factories import launch, make_brand, make_campaign
 
-    return launch(make_campaign(channels=channels))
+    brand = make_brand(approval_above=2_000_000_000)  # Nobody is here to approve a large one.
+    return launch(make_campaign(brand=brand, channels=channels))
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 240) -> float:
