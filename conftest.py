@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-VAR = os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
-os.environ["OMNICRM_VAR"] = str(Path(VAR, os.environ.get("PYTEST_XDIST_WORKER", "")))
+os.environ.setdefault("OMNICRM_VAR", str(Path(__file__).resolve().parent / "var" / "test"))
+os.environ["OMNICRM_VAR"] = str(Path(os.environ["OMNICRM_VAR"], os.environ.get("PYTEST_XDIST_WORKER", "")))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
@@ -22,19 +22,17 @@ os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static file
 os.environ.setdefault("RECOVERY_GRACE_SECONDS", "0")  # The server of the tests has just started.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
-os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
-
 import django
 
 from omnicrm import embedded
 
+os.environ.pop("REDIS_URL", None)  # Tests empty their cache: never somebody else's.
 django.setup()
 
 
 def pytest_xdist_setupnodes() -> None:
-    """Let the processes of a parallel run begin where this one began, and read the settings for themselves."""
+    """Let the processes of a parallel run read the settings for themselves, after this file."""
     del os.environ["DJANGO_SETTINGS_MODULE"]
-    os.environ["OMNICRM_VAR"] = VAR
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
