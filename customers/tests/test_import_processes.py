@@ -246,7 +246,7 @@ def test_a_long_dirty_file_is_accounted_for_in_bounded_memory_and_a_rerun_create
     tmp_path: Path, encoding: str
 ):
     path = tmp_path / "dirty.csv"
-    truth = dirt.dirty_file(path, 20_000, seed=7, encoding=encoding)
+    truth = dirt.dirty_file(path, 8_000, seed=7, encoding=encoding)
 
     first, again = (import_in_a_process(path) for _ in range(2))
 
