@@ -108,8 +108,8 @@ class Scribe:
         return self._write(ids, is_safe=True)
 
     def close(self) -> None:
-        """Mark what was noted, and see everything to the disk."""
-        if self._unmarked or self._unsafe:
+        """Mark what was noted, and wait for the disk: it has everything marked before then, too."""
+        if self._unmarked:
             self._write([], is_safe=True)
 
     def _write(self, ids: Sequence[int], *, is_safe: bool) -> list[Outgoing]:
