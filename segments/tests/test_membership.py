@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,6 +71,22 @@ def test_a_refresh_keeps_who_came_and_who_went():
     assert (segment.match_count, segment.last_entered, segment.last_left) == (1, 1, 1)
     day = SegmentDay.objects.get(segment=segment)
     assert (day.entered, day.left, day.members) == (1, 1, 1)
+
+
+@pytest.mark.django_db
+def test_a_first_count_is_not_planned_as_a_search_for_everybody_among_everybody():
+    Customer.objects.bulk_create(Customer(first_name=f"Ada {number}") for number in range(300))
+    segment, at = make_segment(definition=EVERYBODY), now()
+    wanted = membership._asked_anew(segment.pk, at, None)
+    statement = membership._DIFFERENCE.format(wanted=wanted.sql, these="")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE segments_membership")  # A new house whose empty tables were analysed,
+        cursor.execute("ANALYZE segments_membership, customers_customer")  # as after a restore.
+
+        cursor.execute(f"EXPLAIN {statement}", wanted.params | {"segment": segment.pk, "at": at})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Full Join" in plan
+    assert "Nested Loop" not in plan
 
 
 @pytest.mark.django_db
