@@ -1,14 +1,16 @@
 """Claim, fence, send, mark: how a planned message leaves the house.
 
 A worker claims a batch of one channel under a lease, then fences (every gate again, committed) as much of it
-as leaves within a tenth of a second, and puts that on the wire in small windows, each marked before the next
-begins. Killed anywhere, a worker has sent at most one window that nobody knows of; a lease that runs out is
-found by the next worker. No transaction is open while a provider is asked.
+as leaves within a tenth of a second, and puts that on the wire in small windows, each in its logbook before
+the next begins; all of it is marked together with the next fence. Killed anywhere, a worker has sent at most
+one window that nobody knows of; a lease that runs out is found by the next worker. No transaction is open
+while a provider is asked.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -23,9 +25,10 @@ from .outbox import Claimed
 from .rendering import Outgoing
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 BATCH = 500
-WINDOW = 8  # Messages sent and not marked when a worker is killed.
+WINDOW = 8  # Messages sent that nobody knows of when a worker is killed.
 FENCED = 64  # Messages fenced at once, at most;
 AHEAD = 0.1  # and no more than leave within so many seconds, so that a withdrawal counts at once.
 OUTAGE = 300  # Seconds PostgreSQL may be away while a worker waits to say what it sent.
@@ -65,7 +68,7 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
                 began, until = time.monotonic(), _safe_until()
                 fenced = scribe.fence(_next_ids(queue, most))
                 for start in range(0, len(fenced), size):
-                    scribe.mark()
+                    scribe.log()
                     outcomes = list(provider.send(fenced[start : start + size], deadline=until))
                     scribe.note(outcomes)
                     if not _is_well(provider, outcomes, allowed):
@@ -85,41 +88,42 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
 class Scribe:
     """Writes down what a worker does with a batch: safe to repeat, and repeated through outages.
 
-    What is not marked would be sent again, so marks outlast a restart of PostgreSQL; those its disk may not
-    have yet are kept, and made again after one. A fence is not repeated for long: its leases end.
+    What is not written down would be sent again, so log and mark outlast a restart of PostgreSQL. A fence is
+    not repeated for long: its leases end.
     """
 
     def __init__(self, owner: UUID, channel: str, provider: str) -> None:
         self._owner, self._channel, self._provider = owner, channel, provider
-        self._unmarked: list[Outcome] = []
-        self._unsafe: list[Outcome] = []
+        self._done: list[Outcome] = []
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Keep what became of messages until it is marked."""
-        self._unmarked += outcomes
+        self._done += outcomes
 
-    def mark(self) -> None:
-        """Mark what was noted, without waiting for the disk."""
-        if self._unmarked:
-            self._write([], is_safe=False)
+    def log(self) -> None:
+        """Leave word of what was sent, for whoever comes after this worker should it be killed."""
+        if sent := [one for one in self._done if one.status == Message.Status.SENT]:
+            self._through_outages(lambda: outbox.log(self._owner, self._provider, sent))
 
     def fence(self, ids: Sequence[int]) -> list[Outgoing]:
         """Mark what was noted and fence these messages in one commit; those that may go on the wire."""
-        return self._write(ids, is_safe=True)
+        fenced = self._through_outages(
+            lambda: outbox.mark_and_fence(self._owner, self._provider, self._done, ids, (self._channel,))
+        )
+        self._done = []
+        return fenced
 
     def close(self) -> None:
-        """Mark what was noted, and wait for the disk: it has everything marked before then, too."""
-        if self._unmarked:
-            self._write([], is_safe=True)
+        """Mark what was noted."""
+        if self._done:
+            self.fence([])
 
-    def _write(self, ids: Sequence[int], *, is_safe: bool) -> list[Outgoing]:
-        until = time.monotonic() + OUTAGE if self._unmarked or self._unsafe else _safe_until()
+    def _through_outages(self, write: Callable[[], T]) -> T:
+        until = time.monotonic() + OUTAGE if self._done else _safe_until()
         pause = 0.1
         while True:
             try:
-                fenced = outbox.mark_and_fence(
-                    self._owner, self._provider, self._unmarked, ids, (self._channel,), is_safe=is_safe
-                )
+                return write()
             except (OperationalError, InterfaceError):
                 if connection.in_atomic_block or time.monotonic() + pause > until:
                     raise
@@ -127,10 +131,6 @@ class Scribe:
                 connection.close()
                 time.sleep(pause)
                 pause = min(pause * 2, 2)
-                self._unmarked, self._unsafe = self._unsafe + self._unmarked, []
-            else:
-                self._unmarked, self._unsafe = [], [] if is_safe else self._unsafe + self._unmarked
-                return fenced
 
 
 # --- how fast, and whether at all -----------------------------------------------------------------

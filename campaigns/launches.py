@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
 from markupsafe import Markup
 
 from customers.models import Channel
@@ -35,6 +36,7 @@ class Launch:
         self.parts: Compiled = compile_parts(content, links)
         self.sender_address = self.parts.sender_address
         self._brand = content.campaign.brand.name
+        self._secret = settings.SECRET_KEY
         self._links = {f"link_{pk}": tokens.link_part(pk) for pk in links.values()}
         self._click_base = _base("campaigns:click")
         self._unsubscribe_base = _base("campaigns:unsubscribe")
@@ -61,7 +63,7 @@ class Launch:
 
     def mail(self, outgoing: Outgoing, *, date: str = "") -> bytes:
         """The whole mail, ready for the wire; `date` is its Date header, now when empty."""
-        seals = tokens.Seals(outgoing.id)
+        seals = tokens.Seals(outgoing.id, self._secret)
         values = self.values(outgoing, seals)
         return self._writer.write(
             message_id=f"{outgoing.id}.{outgoing.campaign_id}",
@@ -74,19 +76,19 @@ class Launch:
 
     def text(self, outgoing: Outgoing) -> str:
         """The text message."""
-        seals = tokens.Seals(outgoing.id)
+        seals = tokens.Seals(outgoing.id, self._secret)
         slots = self._sealed(seals, outgoing)
         return self._texts[0].write(self.values(outgoing, seals), slots).decode().strip()
 
     def email(self, outgoing: Outgoing) -> Email:
         """The mail in its parts, for providers that lay it out themselves."""
-        seals = tokens.Seals(outgoing.id)
+        seals = tokens.Seals(outgoing.id, self._secret)
         return fill_email(self.parts, self.values(outgoing, seals) | self._sealed_values(seals, outgoing))
 
     def headers(self, outgoing: Outgoing) -> dict[str, str]:
         """The headers every mail of ours carries, for providers that lay it out themselves."""
         domain = self.sender_address.rpartition("@")[2]
-        way_out = self._unsubscribe_base + tokens.Seals(outgoing.id).token(tokens.UNSUBSCRIBE)
+        way_out = self._unsubscribe_base + tokens.Seals(outgoing.id, self._secret).token(tokens.UNSUBSCRIBE)
         return {
             # The same message always has the same id, so a receiver can tell a repeat.
             "Message-ID": f"<{outgoing.id}.{outgoing.campaign_id}@{domain}>",

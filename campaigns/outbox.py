@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -75,8 +77,6 @@ WITH held AS (
 _PLAN_ONCE = """
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
 """
-
-_DO_NOT_WAIT = "SELECT set_config('synchronous_commit', 'off', true)"
 
 # Accepts our own 'sending' rows, so a fence whose commit reply was lost may be repeated. `status || ''`
 # keeps the planner to the primary key: message_leases holds what every worker holds.
@@ -178,6 +178,29 @@ WHERE marked.status IN ('sent', 'bounced')
 ON CONFLICT (source, key) DO NOTHING
 """
 
+# Written after each window, and gone with the mark. Being unlogged, it makes no commit wait for the disk.
+_LOG = """
+INSERT INTO campaigns_logbook (owner, provider, sent, refs)
+VALUES (%(owner)s, %(provider)s, %(sent)s::bigint[], %(refs)s::text[])
+ON CONFLICT (owner) DO UPDATE SET provider = EXCLUDED.provider, sent = EXCLUDED.sent, refs = EXCLUDED.refs
+"""
+_CLOSE_LOG = "DELETE FROM campaigns_logbook WHERE owner = %(owner)s"
+
+# What workers knew to have been sent when they died; uses message_leases, as the next does.
+_LEFT_IN_LOGS = """
+SELECT message.owner, logbook.provider, message.id, COALESCE(told.ref, '')
+FROM campaigns_message AS message
+JOIN campaigns_logbook AS logbook ON logbook.owner = message.owner
+CROSS JOIN LATERAL unnest(logbook.sent, logbook.refs) AS told(id, ref)
+WHERE message.status = 'sending' AND message.lease_until < clock_timestamp() AND told.id = message.id
+ORDER BY message.owner, message.id
+"""
+_DROP_LOGS = """
+DELETE FROM campaigns_logbook AS logbook
+WHERE NOT EXISTS (SELECT FROM campaigns_message AS message
+                  WHERE message.status IN ('leased', 'sending') AND message.owner = logbook.owner)
+"""
+
 # After PostgreSQL was away, workers first get some time to say what they sent meanwhile.
 # What was only claimed waits again. What was being sent may be sent again under the same Message-ID where
 # the channel allows that, alone from then on; elsewhere it parks until its report arrives.
@@ -189,6 +212,9 @@ WITH lapsed AS (
     FROM campaigns_message
     WHERE status IN ('leased', 'sending') AND lease_until < clock_timestamp()
       AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s)
+      AND NOT EXISTS (SELECT FROM campaigns_logbook AS logbook
+                      WHERE logbook.owner = campaigns_message.owner
+                        AND campaigns_message.id = ANY(logbook.sent))
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
 UPDATE campaigns_message AS message SET
@@ -242,8 +268,34 @@ def mark(owner: UUID, outcomes: Iterable[Outcome], *, provider: str = "") -> Non
     mark_and_fence(owner, provider, list(outcomes), [], ())
 
 
+def log(owner: UUID, provider: str, sent: Sequence[Outcome]) -> None:
+    """Note what this worker has sent and not marked yet, all of it each time: should it be killed now, those
+    are taken for sent.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        params = {
+            "owner": owner,
+            "provider": provider,
+            "sent": _array([one.message_id for one in sent]),
+            "refs": [one.ref for one in sent] if any(one.ref for one in sent) else [],
+        }
+        _run(connection.connection, _LOG, params)
+
+
+def believe_logs() -> None:
+    """Mark what workers that died had noted as sent."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_IN_LOGS)
+        for (owner, provider), rows in groupby(cursor.fetchall(), key=itemgetter(0, 1)):
+            sent = [Outcome(pk, Message.Status.SENT, ref=ref) for _, _, pk, ref in rows]
+            mark(owner, sent, provider=provider)
+        cursor.execute(_DROP_LOGS)
+
+
 def recover_leases() -> int:
     """Put back what dead workers held: unsent messages wait again, doubtful ones follow their channel."""
+    believe_logs()
     params = {
         "parking": settings.PARK_WHEN_IN_DOUBT,
         "max_attempts": MAX_ATTEMPTS,
@@ -256,24 +308,16 @@ def recover_leases() -> int:
 
 
 def mark_and_fence(
-    owner: UUID,
-    provider: str,
-    done: list[Outcome],
-    ids: Sequence[int],
-    channels: tuple[str, ...],
-    *,
-    is_safe: bool = True,
+    owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int], channels: tuple[str, ...]
 ) -> list[Outgoing]:
     """Both steps in one transaction; `channels` are those of the ids.
 
-    Unless it `is_safe` the commit does not wait for the disk: marks alone may be lost when PostgreSQL
-    crashes, and have to be repeated then. A pipeline of psycopg's is a transaction of its own, which takes
-    one trip to the database, begin and commit included (PostgreSQL's documentation, 34.5.1.1). Only bounces
-    take more.
+    A pipeline of psycopg's is a transaction of its own, which takes one trip to the database, begin and
+    commit included (PostgreSQL's documentation, 34.5.1.1). Only bounces take more.
     """
     bounced = [outcome.message_id for outcome in done if outcome.status == Message.Status.BOUNCED]
     with transaction.atomic() if bounced else nullcontext():
-        rows = _pipelined(owner, provider, done, ids, channels, is_safe=is_safe)
+        rows = _pipelined(owner, provider, done, ids, channels)
         if bounced:
             _suppress(bounced)
     return [_outgoing(row) for row in sorted(rows) if row[1] == Message.Status.SENDING]
@@ -285,24 +329,16 @@ def _suppress(bounced: list[int]) -> None:
 
 
 def _pipelined(
-    owner: UUID,
-    provider: str,
-    done: list[Outcome],
-    ids: Sequence[int],
-    channels: tuple[str, ...],
-    *,
-    is_safe: bool,
+    owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int], channels: tuple[str, ...]
 ) -> list[tuple[Any, ...]]:
     """Mark, hold, fence; returns the fence's verdicts."""
     connection.ensure_connection()
-    database = connection.connection  # Server-side parameters and prepared statements, without the ORM.
-    database.prepare_threshold = 1_000_000  # Django's None forbids preparing even what asks for it.
+    database = connection.connection
     with connection.wrap_database_errors, database.pipeline():
         _run(database, _PLAN_ONCE, {})
-        if not is_safe:
-            _run(database, _DO_NOT_WAIT, {})
         if done:
             _run(database, _MARK, _mark_params(owner, provider, done))
+            _run(database, _CLOSE_LOG, {"owner": owner})
         if ids:
             params: dict[str, Any] = {
                 "ids": _array(ids),
@@ -333,7 +369,8 @@ def _fence_sql(channels: tuple[str, ...]) -> str:
 
 
 def _run(database: Any, statement: str, params: dict[str, Any]) -> "psycopg.RawCursor[tuple[Any, ...]]":
-    """A prepared statement, which psycopg need not read anew each time."""
+    """A prepared statement with server-side parameters, past the ORM, which is not read anew each time."""
+    database.prepare_threshold = 1_000_000  # Django's None forbids preparing even what asks for it.
     text, names = _numbered(statement)
     return psycopg.RawCursor(database).execute(text, [params[name] for name in names], prepare=True)
 

@@ -17,7 +17,7 @@ from core.doorbell import ring
 from core.errors import DomainError
 from customers.models import Channel
 
-from . import breaker, services
+from . import breaker, outbox, services
 from .models import Breaker, Campaign, Message, Repair
 
 log = structlog.get_logger(__name__)
@@ -131,6 +131,7 @@ def park(selection: Selection, *, by: str, reason: str = "") -> int:
     them again. Returns how many. What a worker is sending at this moment still goes.
     """
     done = 0
+    outbox.believe_logs()  # What is known to have been sent is not in doubt.
     for campaign in sorted({found.campaign for found in parkable(selection)}):
         params = {"campaign": campaign, "channel": selection.channel, "portion": PORTION}
         done += _in_portions(partial(_run, _PARK, params))

@@ -2,7 +2,7 @@
 
 from .brands import Brand, Sender
 from .campaigns import Campaign, CampaignQuerySet, Content
-from .messages import Message, MessageQuerySet
+from .messages import Logbook, Message, MessageQuerySet
 from .operations import Repair, Switch
 from .providers import Breaker, Pace, ProviderReport, SandboxText
 from .timing import CampaignDay, DayPressure, Habit, Occurrence, OccurrenceQuerySet
@@ -20,6 +20,7 @@ __all__ = [
     "DayPressure",
     "Habit",
     "Link",
+    "Logbook",
     "Message",
     "MessageQuerySet",
     "Occurrence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
@@ -160,3 +161,18 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} {self.pk}: {self.status}"
+
+
+class Logbook(models.Model):
+    """What a worker has handed over and not marked yet, one row a worker: what it knew, should it be killed.
+
+    The table is unlogged: a worker that lives through a crash of PostgreSQL knows it all itself.
+    """
+
+    owner = models.UUIDField(primary_key=True)
+    provider = models.CharField(max_length=30)
+    sent = ArrayField(models.BigIntegerField(), help_text="Messages.")
+    refs = ArrayField(models.CharField(max_length=100), help_text="The provider's references, if any.")
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {len(self.sent)}"

@@ -7,7 +7,7 @@ from django.db import OperationalError, connection
 
 from campaigns import dispatch, outbox, services
 from campaigns.channels.email import SmtpProvider
-from campaigns.models import Message
+from campaigns.models import Logbook, Message
 from campaigns.tests.factories import launch, make_campaign
 from customers.models import Event, Suppression
 from customers.services import record_consent
@@ -20,6 +20,13 @@ def dispatch_everything() -> None:
     while dispatch.dispatch_batch(owner=uuid4()):
         pass
     services.finish_campaigns()
+
+
+def launch_to(people: int):
+    """A campaign by mail to so many people, its messages planned."""
+    for number in range(people):
+        make_customer(email=f"p{number}@x.example", consents=("email",))
+    return launch(make_campaign())
 
 
 def outcome(message: Message) -> tuple[str, str]:
@@ -106,9 +113,7 @@ def test_a_server_that_is_busy_gets_the_mail_later(sink):
 
 def test_a_slow_worker_gives_back_what_it_cannot_send_within_its_lease(sink, settings):
     settings.MESSAGE_LEASE_SECONDS = 0
-    for number in range(20):
-        make_customer(email=f"p{number}@x.example", consents=("email",))
-    campaign = launch(make_campaign())
+    campaign = launch_to(20)
     assert dispatch.dispatch_batch(owner=uuid4()) == 20
     waiting = set(campaign.messages.values_list("status", "attempts"))
     assert waiting == {("planned", 0)}
@@ -126,9 +131,7 @@ def test_being_claimed_by_workers_that_die_is_not_an_attempt(sink):
 
 
 def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive(sink):
-    for number in range(5):
-        make_customer(email=f"p{number}@x.example", consents=("email",))
-    campaign = launch(make_campaign())
+    campaign = launch_to(5)
     poison = campaign.messages.get(address="p3@x.example").pk
     for attempt in range(outbox.MAX_CRASHES):
         owner = uuid4()
@@ -149,9 +152,7 @@ def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive
 
 
 def test_what_was_sent_is_marked_although_the_database_hung_up_meanwhile(sink, monkeypatch):
-    for number in range(20):
-        make_customer(email=f"p{number}@x.example", consents=("email",))
-    campaign = launch(make_campaign())
+    campaign = launch_to(20)
     send, hung_up = SmtpProvider.send, []
 
     def send_and_lose_the_database(provider, batch, *, deadline):
@@ -170,20 +171,61 @@ def test_what_was_sent_is_marked_although_the_database_hung_up_meanwhile(sink, m
     assert len(sink.mails) == 20
 
 
-def test_marks_the_disk_did_not_have_yet_are_made_again_after_a_crash(monkeypatch):
-    for number in range(2):
-        make_customer(email=f"p{number}@x.example", consents=("email",))
-    campaign = launch(make_campaign())
+def worker_that_fenced(campaign, people: int) -> tuple[dispatch.Scribe, list[int]]:
+    """A worker about to send these messages of a campaign by mail, and their ids."""
     owner = uuid4()
-    ids = [one.id for one in outbox.claim(owner, "email", 10)]
+    ids = [one.id for one in outbox.claim(owner, "email", people)]
     scribe = dispatch.Scribe(owner, "email", "smtp")
     assert [one.id for one in scribe.fence(ids)] == ids
-    as_fenced = campaign.messages.filter(pk=ids[0]).values().get()
+    return scribe, ids
 
+
+def leases_end(campaign) -> None:
+    campaign.messages.filter(status__in=["leased", "sending"]).update(lease_until="2020-01-01T00:00Z")
+    outbox.recover_leases()
+
+
+@pytest.mark.parametrize("parks", [False, True])
+def test_what_a_killed_worker_had_logged_is_not_sent_again(settings, parks):
+    settings.PARK_WHEN_IN_DOUBT = ["email"] if parks else []
+    campaign = launch_to(4)
+    scribe, ids = worker_that_fenced(campaign, 4)
+    scribe.note([dispatch.Outcome(ids[0], "sent", ref="its-ref")])
+    scribe.note([dispatch.Outcome(ids[1], "planned", "try_later")])
+    scribe.log()
+    scribe.note([dispatch.Outcome(ids[2], "sent")])  # Killed here: nobody knows of this one.
+
+    leases_end(campaign)
+
+    in_doubt = "unknown" if parks else "planned"
+    assert [campaign.messages.get(pk=pk).status for pk in ids] == ["sent", in_doubt, in_doubt, in_doubt]
+    first = campaign.messages.get(pk=ids[0])
+    assert (first.provider, first.provider_ref, first.crashes) == ("smtp", "its-ref", 0)
+    assert Event.objects.filter(name="Message Sent").count() == 1
+    assert not Logbook.objects.exists()
+
+
+def test_a_living_workers_log_is_left_alone_and_gone_with_its_mark():
+    campaign = launch_to(2)
+    scribe, ids = worker_that_fenced(campaign, 2)
+    scribe.note([dispatch.Outcome(pk, "sent") for pk in ids])
+    scribe.log()
+
+    outbox.recover_leases()
+    assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
+    assert Logbook.objects.get().sent == ids
+
+    scribe.close()
+    assert set(campaign.messages.values_list("status", flat=True)) == {"sent"}
+    assert not Logbook.objects.exists()
+
+
+def test_a_worker_that_outlives_a_crash_of_postgresql_needs_no_log(monkeypatch):
+    campaign = launch_to(2)
+    scribe, ids = worker_that_fenced(campaign, 2)
     scribe.note([dispatch.Outcome(ids[0], "sent")])
-    scribe.mark()
-    campaign.messages.filter(pk=ids[0]).update(**as_fenced)  # PostgreSQL crashed and came back without it.
-    Event.objects.filter(name="Message Sent").delete()
+    scribe.log()
+    Logbook.objects.all().delete()  # As PostgreSQL empties it when it comes back.
     crash_once(monkeypatch)
     scribe.note([dispatch.Outcome(ids[1], "sent")])
     scribe.close()
@@ -192,10 +234,21 @@ def test_marks_the_disk_did_not_have_yet_are_made_again_after_a_crash(monkeypatc
     assert Event.objects.filter(name="Message Sent").count() == 2
 
 
+def test_a_worker_that_woke_too_late_logs_nothing_for_others():
+    campaign = launch_to(1)
+    sleeper, [message] = worker_that_fenced(campaign, 1)
+    leases_end(campaign)
+    worker_that_fenced(campaign, 1)
+
+    sleeper.note([dispatch.Outcome(message, "sent")])
+    sleeper.log()
+    leases_end(campaign)
+
+    assert outcome(campaign.messages.get()) == ("planned", "")
+
+
 def test_what_was_fenced_ahead_and_not_begun_is_given_back(sink, monkeypatch):
-    for number in range(60):
-        make_customer(email=f"p{number}@x.example", consents=("email",))
-    campaign = launch(make_campaign())
+    campaign = launch_to(60)
     monkeypatch.setattr(dispatch, "_ahead", lambda messages, seconds: 48)
 
     dispatch.dispatch_batch(owner=uuid4(), channels=["email"], should_stop=lambda: len(sink.mails) >= 24)
