@@ -1,17 +1,24 @@
-"""Whom a choice of segments reaches before anything is written: for the wizard and its previews."""
+"""Whom a choice of segments reaches before anything is written: for the wizard and its previews.
 
-from collections.abc import Iterable
+Pages ask `ask`, which leaves large audiences to a worker (campaigns.waiting).
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from django.db import connection
+from django.db.models import Max, Q
 from django.utils.timezone import now
 
 from customers.contact import contacts_params, contacts_sql
 from customers.models import Channel, Customer
 from segments.compiler import audience_sql
+from segments.models import Segment
 from segments.questions import time_limit
 
-from . import planning
+from . import planning, waiting
 from .channels import CHANNELS
 from .gates import REASON
 from .models import Campaign, Message
@@ -82,15 +89,64 @@ def rows_of(reachable: dict[str, int], held_back: dict[str, dict[str, int]]) -> 
     ]
 
 
-def measure_reach(include: Iterable[int], exclude: Iterable[int]) -> Reach:
-    """Count the people these segments choose, and who of them each channel reaches now.
+# --- what pages ask -------------------------------------------------------------------------------
 
-    Raises DomainError when the count takes too long or a segment cannot be read.
-    """
-    people = audience_sql(list(include), list(exclude), now())
+
+def reach_of(include: Iterable[int], exclude: Iterable[int]) -> waiting.Answer:
+    """The Reach of these segments; raises BeingCounted, and DomainError when a segment cannot be read."""
+    return _ask("reach", sorted(include), sorted(exclude))
+
+
+def forecast_of(campaign: Campaign) -> waiting.Answer:
+    """The planning.Forecast of a campaign as it is now; raises as `reach_of` does."""
+    return _ask("forecast", campaign.pk)
+
+
+def languages_of(campaign: Campaign) -> waiting.Answer:
+    """The languages of the audience, a list of Spoken, most spoken first; raises as `reach_of` does."""
+    return _ask("languages", campaign.pk)
+
+
+def kept_forecast(campaign: Campaign) -> planning.Forecast | None:
+    """What a worker lately foresaw of a large audience, if the campaign is still the same."""
+    kept = waiting.kept_answer(_key("forecast", (campaign.pk,)))
+    return kept.found if kept else None
+
+
+def find_out(question: str, *args: Any) -> None:
+    """Answer a question of a page's that took too long for it; the worker's side."""
+    waiting.find_out(_key(question, args), partial(_QUESTIONS[question], *args))
+
+
+def _ask(question: str, *args: Any) -> waiting.Answer:
+    find = partial(_QUESTIONS[question], *args)
+    return waiting.answer(
+        _key(question, args), find, task="campaigns.tasks.measure_audience", args=(question, *args)
+    )
+
+
+def _key(question: str, args: tuple[Any, ...]) -> str:
+    """Names a question and the state of what it is about: another revision has another answer."""
+    if question == "reach":
+        segments = Segment.objects.filter(pk__in=[*args[0], *args[1]])
+        state = ""
+    else:
+        campaign = Campaign.objects.get(pk=args[0])
+        segments = Segment.objects.filter(Q(campaigns_including=campaign) | Q(campaigns_excluding=campaign))
+        state = f"{campaign.revision}:"
+    changed_at = segments.aggregate(at=Max("updated_at"))["at"]
+    written = "-".join(str(arg) for arg in args).replace(" ", "")
+    return f"campaigns.audience:{question}:{written}:{state}{changed_at and changed_at.timestamp()}"
+
+
+# --- how it is found ------------------------------------------------------------------------------
+
+
+def _measure_reach(include: list[int], exclude: list[int]) -> Reach:
+    people = audience_sql(include, exclude, now())
     sql = _REACH.format(audience=people.sql, contacts=contacts_sql("audience"), reason=REASON)
     result = Reach(reachable=dict.fromkeys(map(str, CHANNELS), 0))
-    with time_limit(), connection.cursor() as cursor:
+    with planning.reading_each_table_once(), connection.cursor() as cursor:
         cursor.execute(sql, people.params | contacts_params(list(CHANNELS)))
         for channel, reason, count in cursor.fetchall():
             if not channel:
@@ -102,10 +158,8 @@ def measure_reach(include: Iterable[int], exclude: Iterable[int]) -> Reach:
     return result
 
 
-def forecast(campaign: Campaign) -> planning.Forecast:
-    """What planning would write now, within the time a page may take; raises DomainError."""
-    with time_limit():
-        return planning.forecast(campaign)
+def _foresee(campaign_id: int) -> planning.Forecast:
+    return planning.forecast(Campaign.objects.select_related("brand", "crontab").get(pk=campaign_id))
 
 
 def sample_people(campaign: Campaign, *, limit: int = 8) -> list[Customer]:
@@ -130,8 +184,8 @@ class Spoken:
     missing: list[str]
 
 
-def languages_of(campaign: Campaign, *, limit: int = 6) -> list[Spoken]:
-    """The audience's most spoken languages, and where the campaign would answer in another one."""
+def _find_languages(campaign_id: int, *, limit: int = 6) -> list[Spoken]:
+    campaign = Campaign.objects.get(pk=campaign_id)
     include = list(campaign.include.values_list("pk", flat=True))
     exclude = list(campaign.exclude.values_list("pk", flat=True))
     people = audience_sql(include, exclude, now())
@@ -139,7 +193,7 @@ def languages_of(campaign: Campaign, *, limit: int = 6) -> list[Spoken]:
         SELECT language, count(*) FROM customers_customer WHERE id IN ({people.sql})
         GROUP BY language ORDER BY count(*) DESC, language LIMIT %(limit)s
     """  # noqa: S608 - compiled by us, values as parameters
-    with time_limit(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(sql, people.params | {"limit": limit})
         rows = cursor.fetchall()
     written = set(campaign.contents.values_list("channel", "language"))
@@ -148,3 +202,10 @@ def languages_of(campaign: Campaign, *, limit: int = 6) -> list[Spoken]:
         Spoken(language, count, [c for c in channels if language and (c, language) not in written])
         for language, count in rows
     ]
+
+
+_QUESTIONS: dict[str, Callable[..., Any]] = {
+    "reach": _measure_reach,
+    "forecast": _foresee,
+    "languages": _find_languages,
+}

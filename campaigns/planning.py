@@ -142,7 +142,7 @@ def forecast(campaign: Campaign, *, at: datetime | None = None) -> Forecast:
     wall = wall_time_of(pending) if pending else next_wall(campaign, at)
     sql, params = _judged_sql(campaign, wall or datetime.combine(at.date(), at.time()), at)
     result, dues = Forecast(), list[Due]()
-    with _reading_each_table_once(), connection.cursor() as cursor:
+    with reading_each_table_once(), connection.cursor() as cursor:
         cursor.execute(_FORECAST.format(judged=sql), params)
         for channel, reason, due_at, expires_at, messages, people in cursor.fetchall():
             if due_at is not None:
@@ -166,7 +166,7 @@ def plan_messages(campaign: Campaign, occurrence: Occurrence, *, at: datetime | 
     is_rerun = Message.objects.filter(campaign=campaign, occurrence=occurrence.number).exists()
     sql, params = _judged_sql(campaign, wall_time_of(occurrence), at or now(), is_rerun=is_rerun)
     params |= {"occurrence": occurrence.number, "house": settings.TIME_ZONE}
-    with _reading_each_table_once(), connection.cursor() as cursor:
+    with reading_each_table_once(), connection.cursor() as cursor:
         cursor.execute(_PLAN.format(judged=sql), params)
         written = cursor.rowcount
         cursor.execute(_REMEMBER, params)
@@ -178,7 +178,7 @@ def plan_messages(campaign: Campaign, occurrence: Occurrence, *, at: datetime | 
 
 
 @contextmanager
-def _reading_each_table_once() -> Iterator[None]:
+def reading_each_table_once() -> Iterator[None]:
     """Have the statements inside planned by _SETTINGS, and those after them in the transaction as before."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SELECT {_SHOW}")

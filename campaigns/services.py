@@ -17,7 +17,7 @@ from customers import events
 from customers.models import Channel, ConsentState, Customer, Event
 from customers.services import record_consent
 
-from . import planning, rendering
+from . import audience, planning, rendering
 from .channels import CHANNELS
 from .checks import problems
 from .models import Brand, Campaign, Content, Link, Message, Occurrence
@@ -182,8 +182,10 @@ def schedule_campaign(
         raise NotReady(" ".join(found))
     _put_next(campaign, moment)
     campaign.save()  # The forecast reads the row.
-    allow_seconds(60)
-    forecast = planning.forecast(campaign)
+    forecast = audience.kept_forecast(campaign)
+    if forecast is None:
+        allow_seconds(60)
+        forecast = planning.forecast(campaign)
     campaign.occurrences.filter(state=Occurrence.State.PENDING).update(messages=forecast.messages)
     needs_approval = forecast.people > campaign.brand.approval_above
     campaign.status = Campaign.Status.APPROVAL if needs_approval else Campaign.Status.SCHEDULED

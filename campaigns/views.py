@@ -26,6 +26,7 @@ from .models import Campaign, Content, Message
 from .outcome import outcome_of
 from .previews import preview
 from .series import times_of
+from .waiting import BeingCounted
 
 S = Campaign.Status
 TABS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -164,6 +165,8 @@ def _live(request: StaffRequest, campaign: Campaign) -> dict[str, Any]:
 def _forecast(campaign: Campaign) -> dict[str, Any]:
     try:
         found = results.forecast_of(campaign)
+    except BeingCounted:
+        return {"is_being_counted": True}
     except DomainError as error:
         return {"forecast_error": str(error)}
     return {"forecast": found, "reach": audience.rows_of(found.sendable, found.held_back)}

@@ -20,6 +20,7 @@ from .foresight import foresee
 from .forms import AudienceForm, GoalForm, LaunchForm, sentences
 from .forms_schedule import OPTIONS, ScheduleForm
 from .models import Brand, Campaign
+from .waiting import BeingCounted
 from .walls import zone_names
 
 TYPE_ABOVE = 10_000  # People; a larger launch asks for its number, typed.
@@ -108,16 +109,19 @@ def campaign_audience_count(request: StaffRequest, pk: int) -> HttpResponse:
         context = _reach(**chosen)
     else:
         context = {"reach_error": sentences(form)}
-    return render(request, "campaigns/partials/reach.html", context)
+    return render(request, "campaigns/partials/reach.html", context | {"campaign": campaign})
 
 
 def _reach(include: list[int], exclude: list[int]) -> dict[str, Any]:
     if not include:
         return {"reach": None}
     try:
-        return {"reach": audience.measure_reach(include, exclude), "counted_at": now()}
+        answer = audience.reach_of(include, exclude)
+    except BeingCounted:
+        return {"reach": None, "is_being_counted": True}
     except DomainError as error:
         return {"reach": None, "reach_error": str(error)}
+    return {"reach": answer.found, "counted_at": answer.as_of}
 
 
 @requires("campaigns.change_campaign")
@@ -191,7 +195,7 @@ def _future(campaign: Campaign) -> Any:
 
 def _confirm(campaign: Campaign, form: LaunchForm) -> None:
     """Refuse a launch to another number of people than was read, or one not typed when it is large."""
-    people = audience.forecast(campaign).people
+    people = audience.forecast_of(campaign).found.people
     seen = form.cleaned_data.get("people")
     if seen is None or abs(people - seen) > max(TOLERANCE * people, 10):
         raise DomainError(_("The audience has changed since you looked. Check the new number."))
@@ -215,19 +219,27 @@ def _review_page(request: StaffRequest, campaign: Campaign, *, error: str = "") 
         "exclude": campaign.exclude.all(),
     }
     try:
-        found = audience.forecast(campaign)
+        context |= _counted(campaign)
+    except BeingCounted:
+        context["is_being_counted"] = True
     except DomainError as problem:
         context["error"] = error or str(problem)
-    else:
-        context |= {
-            "forecast": found,
-            "pace": found.departure if campaign.throttle_per_hour else None,
-            "reach": audience.rows_of(found.sendable, found.held_back),
-            "needs_approval": found.people > campaign.brand.approval_above,
-            "needs_typing": found.people > type_above(campaign),
-            "spoken": audience.languages_of(campaign),
-        }
     return render(request, "campaigns/review.html", context, status=422 if error else 200)
+
+
+def _counted(campaign: Campaign) -> dict[str, Any]:
+    """What the review says of the audience."""
+    answer, spoken = audience.forecast_of(campaign), audience.languages_of(campaign)
+    found = answer.found
+    return {
+        "forecast": found,
+        "counted_at": answer.as_of,
+        "pace": found.departure if campaign.throttle_per_hour else None,
+        "reach": audience.rows_of(found.sendable, found.held_back),
+        "needs_approval": found.people > campaign.brand.approval_above,
+        "needs_typing": found.people > type_above(campaign),
+        "spoken": spoken.found,
+    }
 
 
 def _links(campaign: Campaign) -> list[str]:

@@ -167,7 +167,12 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = SCHEDULE
 CELERY_TASK_ROUTES = {  # A slow count never delays what is to be sent, nor does a long file.
     task: {"queue": "segments"}
-    for task in ("segments.*", "campaigns.tasks.measure_pressure", "campaigns.tasks.follow_habits")
+    for task in (
+        "segments.*",
+        "campaigns.tasks.measure_audience",
+        "campaigns.tasks.measure_pressure",
+        "campaigns.tasks.follow_habits",
+    )
 } | {f"{app}.tasks.run_import": {"queue": "imports"} for app in ("customers", "orders")}
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 

@@ -9,9 +9,11 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from core.errors import DomainError
+from segments.limits import time_limit
 
-from ..audience import forecast
+from .. import audience, planning
 from ..models import Campaign, Tally
+from ..waiting import WORKER_MS
 
 WAITING = (Campaign.Status.APPROVAL, Campaign.Status.SCHEDULED)
 
@@ -43,19 +45,19 @@ class Foreseen:
 
 
 def forecast_of(campaign: Campaign) -> Foreseen:
-    """As last foreseen for this revision of the campaign. Who looks first, foresees; raises DomainError."""
+    """As last foreseen for this revision of the campaign. Who looks first, foresees, or is told to wait.
+
+    Raises waiting.BeingCounted and other DomainErrors.
+    """
     tally = Tally.objects.filter(campaign=campaign).first()
-    if tally is None or tally.foreseen_at is None or tally.forecast is None:
-        return foresee(campaign)
-    if tally.forecast["revision"] != campaign.revision:
-        return foresee(campaign)
-    return _read(tally.foreseen_at, tally.forecast)
+    if tally and tally.foreseen_at and tally.forecast and tally.forecast["revision"] == campaign.revision:
+        return _read(tally.foreseen_at, tally.forecast)
+    start = time.monotonic()
+    answer = audience.forecast_of(campaign)
+    return _keep(campaign, answer.as_of, answer.found, time.monotonic() - start)
 
 
-def foresee(campaign: Campaign) -> Foreseen:
-    """Judge the audience now, within the time a page may take, and keep the verdict; raises DomainError."""
-    start, as_of = time.monotonic(), now()
-    found = forecast(campaign)
+def _keep(campaign: Campaign, as_of: datetime, found: planning.Forecast, seconds: float) -> Foreseen:
     kept = {
         "revision": campaign.revision,
         "people": found.people,
@@ -63,7 +65,7 @@ def foresee(campaign: Campaign) -> Foreseen:
         "held_back": found.held_back,
         "held_out": found.held_out,
     }
-    cost = round(1000 * (time.monotonic() - start))
+    cost = round(1000 * seconds)
     Tally.objects.update_or_create(
         campaign=campaign, defaults={"foreseen_at": as_of, "foresight_ms": cost, "forecast": kept}
     )
@@ -81,9 +83,11 @@ def foresee_overdue() -> bool:
 
 
 def _foresee_again(campaign: Campaign) -> None:
+    start, as_of = time.monotonic(), now()
     try:
-        with transaction.atomic():
-            foresee(campaign)
+        with time_limit(WORKER_MS):
+            found = planning.forecast(campaign)
+        _keep(campaign, as_of, found, time.monotonic() - start)
     except DomainError:  # Then the page says why, to who looks at it.
         Tally.objects.filter(campaign=campaign).update(foreseen_at=None)
 

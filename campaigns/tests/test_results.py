@@ -4,9 +4,8 @@ from uuid import uuid4
 import pytest
 from django.utils.timezone import now
 
-from campaigns import results, services
+from campaigns import planning, results, services
 from campaigns.models import Campaign, Click, Link, Message, Tally
-from campaigns.results import foreseeing
 from campaigns.tests.factories import launch, make_brand, make_campaign, read_the_whole_log
 from core.errors import DomainError
 from core.tests.factories import make_user
@@ -319,7 +318,7 @@ def test_a_forecast_that_fails_is_left_to_who_looks(monkeypatch):
     def too_slow(campaign):
         raise DomainError("It takes too long.")
 
-    monkeypatch.setattr(foreseeing, "forecast", too_slow)
+    monkeypatch.setattr(planning, "forecast", too_slow)
     Tally.objects.update(foreseen_at=now() - timedelta(minutes=2))
     assert results.foresee_overdue()
     assert not results.foresee_overdue()
