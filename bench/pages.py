@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.timezone import now
 
-from campaigns import results, services
+from campaigns import audience, results, services
 from campaigns.models import Campaign
 from core.models import User
 from customers.models import Customer
@@ -131,7 +131,9 @@ def _write_to_all() -> None:
             cursor.execute(statement)
     services.finish_campaigns()
     results.count_results(Campaign.objects.get())
-    crowd.schedule(send_at=now() + timedelta(days=30))
+    waiting = crowd.schedule(send_at=now() + timedelta(days=30))
+    audience.find_out("forecast", waiting.pk)  # As a worker does for who looks first.
+    results.forecast_of(waiting)
     segment = create_segment(name="Italians by mail", definition=_ITALIANS, by=User.objects.get())
     refresh(segment.pk, limit_ms=600_000)  # Not what is measured.
 

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django_celery_beat.models import CrontabSchedule
+from psycopg.errors import QueryCanceled
 
 from core.doorbell import ring
 from core.errors import DomainError
@@ -52,6 +53,10 @@ WHERE campaign.id = fate.id
 
 class NotEditable(DomainError):
     """The campaign has left the house."""
+
+
+class Busy(DomainError):
+    """The campaign is being planned, which takes a minute for a million people."""
 
 
 class NotReady(DomainError):
@@ -409,7 +414,12 @@ def send_test(content: Content, *, to: str, customer: Customer | None) -> None:
 
 def _lock(campaign_id: int) -> Campaign:
     campaigns = Campaign.objects.select_for_update(of=("self",)).select_related("brand", "crontab")
-    return campaigns.get(pk=campaign_id)
+    try:
+        return campaigns.get(pk=campaign_id)
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        raise Busy(_("Its messages are just being planned. Try again in a minute.")) from error
 
 
 def _lock_for_edit(campaign_id: int) -> Campaign:

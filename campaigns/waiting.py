@@ -18,7 +18,7 @@ from core.doorbell import ring
 from core.errors import DomainError
 from segments.limits import TooSlow, time_limit
 
-PATIENCE_MS = 2_000  # What a page tries by itself.
+PATIENCE_MS = 1_000  # What a page tries by itself.
 WORKER_MS = 180_000  # What a worker may take; so long it is not asked again.
 KEPT_SECONDS = 600
 

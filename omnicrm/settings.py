@@ -169,11 +169,11 @@ CELERY_TASK_ROUTES = {  # A slow count never delays what is to be sent, nor does
     task: {"queue": "segments"}
     for task in (
         "segments.*",
-        "campaigns.tasks.measure_audience",
         "campaigns.tasks.measure_pressure",
         "campaigns.tasks.follow_habits",
     )
 } | {f"{app}.tasks.run_import": {"queue": "imports"} for app in ("customers", "orders")}
+CELERY_TASK_ROUTES["campaigns.tasks.measure_audience"] = {"queue": "pages"}  # Somebody waits for it.
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- sending ------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from threading import Barrier, Event, Thread
 from uuid import uuid4
 
 import pytest
@@ -190,3 +190,31 @@ def test_a_campaign_that_started_can_no_longer_be_edited():
     campaign = launch(make_campaign())
     with pytest.raises(services.NotEditable):
         services.update_campaign(campaign.pk, by=make_user(), name="Too late")
+
+
+def test_a_campaign_that_is_being_planned_says_so_instead_of_failing():
+    make_crowd(1)
+    campaign, by = make_campaign(), make_user()
+    planned, seen = Event(), Event()
+
+    def plan():
+        with transaction.atomic():
+            Campaign.objects.select_for_update().get(pk=campaign.pk)
+            planned.set()
+            seen.wait(10)
+        connection.close()
+
+    planner = Thread(target=plan)
+    planner.start()
+    try:
+        assert planned.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '200ms'")  # What a page may take, and less.
+        with pytest.raises(services.Busy):
+            services.update_campaign(campaign.pk, by=by, name="Another")
+    finally:
+        seen.set()
+        planner.join()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
+    services.update_campaign(campaign.pk, by=by, name="Another")

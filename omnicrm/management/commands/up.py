@@ -56,8 +56,8 @@ def _processes(port: int, mail_port: int | None) -> Iterator[tuple[str, str]]:
     )
     for number in range(1, WORKERS + 1):  # One process each: a stop lets it finish what it holds.
         yield f"worker.{number}", f"{CELERY} worker --pool=solo --hostname=worker{number}@%h"
-    yield "worker.imports", f"{CELERY} worker --pool=solo --queues=imports --hostname=imports@%h"
-    yield "segments", f"{CELERY} worker --pool=solo --queues=segments --hostname=segments@%h"
+    yield "worker.imports", f"{CELERY} worker --pool=solo --queues=imports,pages --hostname=imports@%h"
+    yield "segments", f"{CELERY} worker --pool=solo --queues=segments,pages --hostname=segments@%h"
     yield "beat", f"{CELERY} beat --pidfile="
     if mail_port:
         yield "mail", f"{PYTHON} manage.py mailbox --port {mail_port}"
