@@ -69,9 +69,10 @@ def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callab
                 fenced = scribe.fence(_next_ids(queue, most))
                 for start in range(0, len(fenced), size):
                     scribe.log()
-                    outcomes = list(provider.send(fenced[start : start + size], deadline=until))
+                    window = fenced[start : start + size]
+                    outcomes = list(provider.send(window, deadline=until))
                     scribe.note(outcomes)
-                    if not _is_well(provider, outcomes, allowed):
+                    if not _is_well(provider, len(window), outcomes, allowed):
                         ends_at = 0.0  # The others are not tried on it.
                     if is_over():
                         scribe.note(Outcome(one.id, Message.Status.PLANNED) for one in fenced[start + size :])
@@ -175,15 +176,20 @@ def _limits_of(provider: Provider, message: Claimed) -> dict[str, float]:
     return limits
 
 
-def _is_well(provider: Provider, outcomes: list[Outcome], allowed: breaker.Allowance) -> bool:
-    """Tell the breaker how a window went; whether the provider took all of it."""
-    failures = [one for one in outcomes if one.reason == Message.Reason.PROVIDER_ERROR]
-    if allowed.is_failing and len(failures) < len(outcomes):
+def _is_well(provider: Provider, sent: int, outcomes: list[Outcome], allowed: breaker.Allowance) -> bool:
+    """Tell the breaker how a window of so many messages went; whether the provider took all of it.
+
+    An answer that gets lost parks its message; where none came at all, the provider has failed.
+    """
+    details = [one.detail for one in outcomes if one.reason == Message.Reason.PROVIDER_ERROR]
+    if not outcomes:
+        details = ["no answer"] * sent
+    if allowed.is_failing and len(details) < len(outcomes):
         breaker.note_success(provider.name)
         allowed.is_failing = False
-    if failures:
-        breaker.note_failures(provider.name, len(failures), failures[-1].detail)
-    return not failures
+    if details:
+        breaker.note_failures(provider.name, len(details), details[-1])
+    return not details
 
 
 def _safe_until() -> float:

@@ -5,6 +5,7 @@ import pytest
 from django.db import connection
 
 from campaigns import breaker, dispatch, pace
+from campaigns.channels.email import SmtpProvider
 from campaigns.models import Breaker, Message, Pace
 from campaigns.tests.factories import launch, make_campaign
 from customers.tests.factories import make_customer
@@ -89,6 +90,23 @@ def test_a_provider_that_fails_in_a_row_rests_and_one_message_tries_it(sink, set
         pass
     assert len(sink.mails) == 30
     assert not campaign.messages.exclude(status="sent").exists()
+
+
+def test_a_provider_that_answers_nothing_in_a_row_rests_although_its_messages_park(
+    sink, settings, monkeypatch
+):
+    settings.PARK_WHEN_IN_DOUBT = ["email"]
+    monkeypatch.setattr(SmtpProvider, "reports", True)  # So that a window holds more than one.
+    monkeypatch.setattr(SmtpProvider, "send", lambda provider, batch, deadline: [])
+    make_crowd(*["x.example"] * 20)
+    campaign = launch(make_campaign())
+
+    assert dispatch.dispatch_batch(owner=uuid4()) == 20
+    assert dispatch.dispatch_batch(owner=uuid4()) == 0
+
+    assert (Breaker.objects.get().detail, Breaker.objects.get().failures) == ("no answer", dispatch.WINDOW)
+    assert campaign.messages.filter(status="sending").count() == dispatch.WINDOW
+    assert campaign.messages.filter(status="planned").count() == 20 - dispatch.WINDOW
 
 
 def test_a_failed_trial_makes_the_next_rest_longer():
