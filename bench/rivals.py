@@ -20,6 +20,7 @@ from .processes import BASE_DIR, Worker, environment_for, run_together
 
 REQUIREMENTS = Path(__file__).parent / "peers" / "requirements.txt"
 POST_OFFICE, MAILER = "django-post-office", "django-mailer"
+WRITING = f"{POST_OFFICE}, writing as it sends"
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Peer:
     name: str
     module: str
     settings: dict[str, int] = field(default_factory=dict)
+    writes_late: bool = False  # Each mail from its template while sending, as ours; else before, when queued.
 
 
 PEERS = [
     Peer(POST_OFFICE, "post_office"),
+    Peer(WRITING, "post_office", writes_late=True),
     # By default it starts new processes and connections for every hundred mails.
     Peer(f"{POST_OFFICE}, batches of 2,000", "post_office", {"BATCH_SIZE": 2_000}),
     Peer(MAILER, "mailer"),
@@ -74,6 +77,7 @@ def _queued(peer: Peer, command: list[str], port: int, mails: int) -> Iterator[C
             PEER_DATABASE=name,
             PEER_PORT=str(port),
             PEER_SETTINGS=json.dumps(peer.settings),
+            PEER_WRITES_LATE="1" if peer.writes_late else "",
         )
         subprocess.run([*command, "queue", str(mails)], check=True, cwd=BASE_DIR, env=environment)
 

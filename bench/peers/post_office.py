@@ -1,5 +1,6 @@
 """django-post-office: `send_queued_mail --processes 2`, each with its five threads."""
 
+import os
 import tempfile
 
 from django.core.management import call_command
@@ -10,14 +11,20 @@ from .people import people
 
 
 def queue(template: dict[str, str], count: int) -> None:
-    """Queue by its own template, rendered here: nothing is left to render while it sends."""
+    """Queue by its own template: rendered here, so that nothing is left to render while it sends, or then."""
     call_command("migrate", verbosity=0)
     form = EmailTemplate.objects.create(
         name="mail", subject=template["subject"], content=template["text"], html_content=template["html"]
     )
     mail.send_many(
         [
-            {"recipients": address, "sender": template["sender"], "template": form, "context": values}
+            {
+                "recipients": address,
+                "sender": template["sender"],
+                "template": form,
+                "context": values,
+                "render_on_delivery": bool(os.environ.get("PEER_WRITES_LATE")),
+            }
             for address, values in people(count)
         ]
     )
