@@ -79,6 +79,8 @@ def campaign_detail(request: StaffRequest, pk: int) -> HttpResponse:
     }
     if campaign.status in (S.APPROVAL, S.SCHEDULED):
         context |= _forecast(campaign)
+        if context.get("is_being_counted") and request.htmx.target == "who":  # The page asks again.
+            return HttpResponse(status=204)
     elif campaign.status == S.DRAFT:
         context["problems"] = problems(campaign)
     return render(request, "campaigns/detail.html", context)

@@ -109,6 +109,8 @@ def campaign_audience_count(request: StaffRequest, pk: int) -> HttpResponse:
         context = _reach(**chosen)
     else:
         context = {"reach_error": sentences(form)}
+    if context.get("is_being_counted") and request.htmx.trigger == "reach-waits":
+        return HttpResponse(status=204)
     return render(request, "campaigns/partials/reach.html", context | {"campaign": campaign})
 
 
@@ -221,6 +223,8 @@ def _review_page(request: StaffRequest, campaign: Campaign, *, error: str = "") 
     try:
         context |= _counted(campaign)
     except BeingCounted:
+        if request.htmx.target == "who":  # The page is there, and asks again.
+            return HttpResponse(status=204)
         context["is_being_counted"] = True
     except DomainError as problem:
         context["error"] = error or str(problem)

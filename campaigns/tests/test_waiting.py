@@ -75,6 +75,32 @@ def test_the_review_waits_for_a_worker_and_then_launches_what_it_read(
     assert campaign.status == "scheduled"
 
 
+@pytest.mark.parametrize(
+    ("name", "asker"),
+    [
+        ("review", {"HX-Target": "who"}),
+        ("detail", {"HX-Target": "who"}),
+        ("audience_count", {"HX-Trigger": "reach-waits"}),
+    ],
+)
+def test_a_page_that_asks_again_is_not_drawn_again_before_there_is_a_number(
+    client, campaign, impatient, name, asker
+):
+    include = campaign.include.get().pk
+    if name == "detail":
+        services.schedule_campaign(campaign.pk, send_at=None, by=campaign.created_by)
+    url = reverse(f"campaigns:{name}", args=[campaign.pk])
+
+    def ask():
+        return client.get(url, {"include": include}, headers={"HX-Request": "true", **asker})
+
+    assert ask().status_code == 204
+    work(impatient)
+    ask()
+    work(impatient)
+    assert ask().status_code == 200
+
+
 def test_a_campaign_that_was_edited_is_counted_again(client, campaign, impatient):
     page(client, "review", campaign)
     work(impatient)
@@ -92,7 +118,7 @@ def test_the_number_of_an_audience_arrives_at_its_step(client, campaign, impatie
 
 def test_the_page_of_a_campaign_that_waits_shows_what_a_worker_foresaw(client, campaign, impatient):
     services.schedule_campaign(campaign.pk, send_at=None, by=campaign.created_by)
-    Campaign.objects.filter(pk=campaign.pk).update(status="scheduled")
+    impatient.clear()
     assert WAIT in page(client, "detail", campaign)
     work(impatient)
     assert "Would reach now" in page(client, "detail", campaign)
