@@ -1,10 +1,11 @@
 """Answers that take longer than a page may: it tries for a moment, then a worker finds out while it waits.
 
-What a worker found is kept for some minutes and never for longer than it is right: whatever an answer depends
-on is part of its key. Where the cache is away nobody can be told to wait, so the page finds out by itself.
+What a worker found is kept for some minutes, with its moment; what staff may change meanwhile is part of its
+key. Where the cache is away nobody can be told to wait, so the page finds out by itself.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,11 +45,11 @@ def answer(key: str, find: Callable[[], Any], *, task: str, args: tuple[Any, ...
 
     Raises BeingCounted, and the DomainErrors of `find`.
     """
+    if kept := kept_answer(key):
+        if kept.problem:
+            raise DomainError(kept.problem)
+        return kept
     try:
-        if kept := kept_answer(key):
-            if kept.problem:
-                raise DomainError(kept.problem)
-            return kept
         if cache.get(_asked(key)):
             raise BeingCounted
     except RedisError:
@@ -62,9 +63,11 @@ def answer(key: str, find: Callable[[], Any], *, task: str, args: tuple[Any, ...
 
 
 def kept_answer(key: str) -> Answer | None:
-    """What a worker found lately."""
-    kept: Answer | None = cache.get(key)
-    return kept
+    """What a worker found lately; nothing where the cache is away."""
+    with suppress(RedisError):
+        kept: Answer | None = cache.get(key)
+        return kept
+    return None
 
 
 def find_out(key: str, find: Callable[[], Any]) -> None:
