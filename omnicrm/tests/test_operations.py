@@ -188,7 +188,7 @@ def test_rings_are_counted_by_queue(settings):
     settings.CELERY_BROKER_URL = settings.REDIS_URL.replace("unix://", "redis+socket://").replace(
         "?db=", "?virtual_host="
     )
-    assert operating.rings_waiting() == {"celery": 0, "imports": 0, "segments": 0}
+    assert operating.rings_waiting() == {"celery": 0, "imports": 0, "pages": 0, "segments": 0}
 
 
 # --- sends and drain ------------------------------------------------------------------------------
