@@ -13,7 +13,7 @@ import re
 from binascii import b2a_qp
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from liquid import RenderContext
@@ -43,15 +43,14 @@ Encode = Callable[[str], bytes]
 
 
 class Frame:
-    """One text being written for one person; what was worked out once is kept for its next occurrence."""
+    """One text being written for one person."""
 
-    __slots__ = ("__dict__", "_template", "answers", "slots", "values", "written")
+    __slots__ = ("__dict__", "_template", "answers", "slots", "values")
 
     def __init__(self, template: Template, values: Mapping[str, Any], slots: Mapping[str, bytes]) -> None:
         self._template = template
         self.values = values
         self.slots = slots
-        self.written: dict[str, bytes] = {}  # An output as written in the template, to its bytes.
         self.answers: dict[str, Any] = {}  # A condition as written in the template, to its value.
 
     @cached_property
@@ -67,8 +66,8 @@ class Frame:
         return self.answers[key]
 
 
-# Constant bytes, the name of a slot, or what works the bytes out.
-Step = bytes | str | Callable[[Frame], bytes]
+# Constant bytes, or what works the bytes out.
+Step = bytes | Callable[[Frame], bytes]
 Values = Mapping[str, Any]
 Reader = Callable[[Values], Any]  # Of what a name holds; only a string counts.
 Test = Callable[[Values], bool | None]  # None where Liquid has to be asked.
@@ -76,6 +75,27 @@ Test = Callable[[Values], bool | None]  # None where Liquid has to be asked.
 
 class Unknown(Exception):
     """A part of a template that is not lowered."""
+
+
+class Steps:
+    """Steps in their order; one that comes several times is worked out once for a person."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        steps = _joined(steps)
+        distinct = dict.fromkeys(steps)
+        self._constants = [step for step in distinct if isinstance(step, bytes)]
+        self._varying = [step for step in distinct if not isinstance(step, bytes)]
+        places = {step: place for place, step in enumerate([*self._constants, *self._varying])}
+        self._order = [places[step] for step in steps]
+
+    def write(self, frame: Frame) -> bytes:
+        """Their bytes, joined."""
+        pieces = self._constants + [step(frame) for step in self._varying]
+        return b"".join(map(pieces.__getitem__, self._order))
+
+    @property
+    def is_constant(self) -> bool:
+        return not self._varying
 
 
 class Lowered:
@@ -90,28 +110,29 @@ class Lowered:
         self._template = template
         self._encode = encode
         self._slots = slots or {}
+        self._tags: dict[str, Step] = {}  # A tag as written in the template, to its step.
         self.is_complete = True
         try:
             self._steps = self._sequence(template.parsed.nodes)
         except Unknown:
             self.is_complete = False
-            self._steps = [lambda frame: encode(template.render(frame.values))]
+            self._steps = Steps([lambda frame: encode(template.render(frame.values))])
 
     def write(self, values: Mapping[str, Any], slots: Mapping[str, bytes] | None = None) -> bytes:
         """The text for one person in its encoding; raises TemplateProblem."""
         frame = Frame(self._template, values, slots or {})
         try:
-            return _run(self._steps, frame)
+            return self._steps.write(frame)
         except LiquidError as error:
             raise problem_of(error) from error
 
     @property
     def is_constant(self) -> bool:
-        return all(isinstance(step, bytes) for step in self._steps)
+        return self._steps.is_constant
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _sequence(self, nodes: Iterable[Node]) -> list[Step]:
+    def _sequence(self, nodes: Iterable[Node]) -> Steps:
         """The steps of some nodes; text between two values is encoded in one piece."""
         steps: list[Step] = []
         literal = ""
@@ -123,39 +144,42 @@ class Lowered:
             before, after = (slot.before, slot.after) if slot else ("", "")
             steps.append(self._encode(literal + before))
             literal = after
-            steps.extend([slot.name, slot.ending] if slot else self._steps_of(node))
+            steps += [_slot_step(slot.name), slot.ending] if slot else [self._step_of(node)]
         steps.append(self._encode(literal))
-        return _joined(steps)
+        return Steps(steps)
 
-    def _steps_of(self, node: Node) -> list[Step]:
+    def _step_of(self, node: Node) -> Step:
+        written = str(node)
+        if written not in self._tags:
+            self._tags[written] = self._lower(node)
+        return self._tags[written]
+
+    def _lower(self, node: Node) -> Step:
         match node:
             case CommentNode():
-                return []
+                return b""
             case OutputNode():
-                return [self._output(node)]
+                return self._output(node)
             case IfNode() | UnlessNode():
-                return [self._branches(node)]
+                return self._branches(node)
             case CaseNode():
-                return [self._case(node)]
+                return self._case(node)
         raise Unknown(type(node).__name__)
 
     def _output(self, node: OutputNode) -> Step:
         encode, autoescape = self._encode, self._template.parsed.env.autoescape
-        expression, key = node.expression, str(node.expression)
+        expression = node.expression
         value_of, fallback = _reader_of(expression, missing=""), _default_of(expression, autoescape)
 
         def write(frame: Frame) -> bytes:
-            found = frame.written.get(key)
-            if found is None:
-                value = value_of(frame.values) if value_of else None
-                if value == "" and fallback is not None:
-                    value = fallback
-                elif value.__class__ is not str:
-                    value = to_liquid_string(expression.evaluate(frame.context), autoescape)
-                elif autoescape and not value.isalnum():
-                    value = to_liquid_string(value, True)
-                found = frame.written[key] = encode(value)
-            return found
+            value = value_of(frame.values) if value_of else None
+            if value == "" and fallback is not None:
+                value = fallback
+            elif value.__class__ is not str:
+                value = to_liquid_string(expression.evaluate(frame.context), autoescape)
+            elif autoescape and not value.isalnum():
+                value = to_liquid_string(value, True)
+            return encode(value)
 
         return write
 
@@ -163,20 +187,20 @@ class Lowered:
         wanted = isinstance(node, IfNode)
         condition, then = _asked(node.condition), self._block(node.consequence)
         others = [(_asked(one.expression), self._block(one.block)) for one in node.alternatives]
-        default = self._block(node.default) if node.default else []
+        default = self._block(node.default) if node.default else Steps([])
 
         def chosen(frame: Frame) -> bytes:
             if bool(frame.answer(*condition)) is wanted:
-                return _run(then, frame)
+                return then.write(frame)
             for other, steps in others:
                 if frame.answer(*other):
-                    return _run(steps, frame)
-            return _run(default, frame)
+                    return steps.write(frame)
+            return default.write(frame)
 
         return chosen
 
     def _case(self, node: CaseNode) -> Step:
-        blocks: list[tuple[Any, list[Step]]] = []
+        blocks: list[tuple[Any, Steps]] = []
         for block in node.blocks:
             if isinstance(block, MultiExpressionBlockNode):
                 blocks.append((block.expression, self._block(block.block)))
@@ -192,17 +216,17 @@ class Lowered:
                     times = int(is_default)
                 elif times := expression.evaluate(frame.context).count(True):
                     is_default = False
-                written += [_run(steps, frame)] * times
+                written += [steps.write(frame)] * times
             return b"".join(written)
 
         return chosen
 
-    def _block(self, block: BlockNode | ConditionalBlockNode) -> list[Step]:
+    def _block(self, block: BlockNode | ConditionalBlockNode) -> Steps:
         """The steps inside a tag; Liquid leaves out blocks of nothing but white space."""
         if not isinstance(block, BlockNode):
             raise Unknown(type(block).__name__)
         if block.blank and self._template.parsed.env.suppress_blank_control_flow_blocks:
-            return []
+            return Steps([])
         return self._sequence(block.nodes)
 
 
@@ -235,17 +259,12 @@ def quoted(text: str) -> bytes:
     return encoded.replace(b"\n", b"\r\n") + SOFT_BREAK
 
 
-def _run(steps: list[Step], frame: Frame) -> bytes:
-    slots = frame.slots
-    return b"".join(
-        [
-            step if step.__class__ is bytes else slots[step] if step.__class__ is str else step(frame)  # type: ignore[operator]
-            for step in steps
-        ]
-    )
+@cache
+def _slot_step(name: str) -> Step:
+    return lambda frame: frame.slots[name]
 
 
-def _joined(steps: list[Step]) -> list[Step]:
+def _joined(steps: Iterable[Step]) -> list[Step]:
     """The same with constant bytes in one piece."""
     joined: list[Step] = []
     for step in steps:
