@@ -19,7 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
 os.environ.setdefault("OMNICRM_POSTGRES_FSYNC", "off")  # A test database need not survive a power cut.
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 os.environ.setdefault("HASHED_STATIC_FILES", "0")  # Nobody collects static files for a test.
-os.environ.setdefault("RECOVERY_GRACE_SECONDS", "0")  # The server of the tests has just started.
+os.environ.setdefault("RECOVERY_GRACE_SECONDS", "0")  # Who is dead in a test is dead.
 os.environ.setdefault("BROKER_URL", "memory://")  # Tests call tasks themselves; a ring goes nowhere.
 
 import django

@@ -128,7 +128,7 @@ UPDATE campaigns_message AS message SET
     owner = CASE WHEN verdict = '' AND may_go THEN message.owner END,
     lease_until = CASE WHEN verdict = '' AND may_go
                        THEN clock_timestamp() + make_interval(secs => %(lease)s) END,
-    sending_at = CASE WHEN verdict = '' AND may_go THEN clock_timestamp() END,
+    sending_at = CASE WHEN verdict = '' AND may_go THEN clock_timestamp() END, called_at = NULL,
     attempts = message.attempts + CASE WHEN verdict = '' AND may_go THEN 1 ELSE 0 END,
     settled_at = CASE WHEN verdict <> '' THEN now() END
 FROM judged WHERE message.id = judged.id
@@ -201,7 +201,17 @@ WHERE NOT EXISTS (SELECT FROM campaigns_message AS message
                   WHERE message.status IN ('leased', 'sending') AND message.owner = logbook.owner)
 """
 
-# After PostgreSQL was away, workers first get some time to say what they sent meanwhile.
+# A lease may have ended because PostgreSQL was away: whoever is alive gets some time to say what was sent,
+# from the first moment at which that can be written again.
+_CALL = """
+UPDATE campaigns_message SET called_at = clock_timestamp()
+WHERE id IN (
+    SELECT id FROM campaigns_message
+    WHERE status = 'sending' AND lease_until < clock_timestamp() AND called_at IS NULL
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+"""
+
 # What was only claimed waits again. What was being sent may be sent again under the same Message-ID where
 # the channel allows that, alone from then on; elsewhere it parks until its report arrives.
 _RECOVER = """
@@ -211,7 +221,7 @@ WITH lapsed AS (
            status = 'sending' AND attempts >= %(max_attempts)s AS is_spent
     FROM campaigns_message
     WHERE status IN ('leased', 'sending') AND lease_until < clock_timestamp()
-      AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s)
+      AND (status = 'leased' OR called_at <= clock_timestamp() - make_interval(secs => %(grace)s))
       AND NOT EXISTS (SELECT FROM campaigns_logbook AS logbook
                       WHERE logbook.owner = campaigns_message.owner
                         AND campaigns_message.id = ANY(logbook.sent))
@@ -294,7 +304,10 @@ def believe_logs() -> None:
 
 
 def recover_leases() -> int:
-    """Put back what dead workers held: unsent messages wait again, doubtful ones follow their channel."""
+    """Put back what dead workers held: unsent messages wait again, doubtful ones follow their channel.
+
+    Doubtful ones only RECOVERY_GRACE_SECONDS after they were first found, by this or an earlier call.
+    """
     believe_logs()
     params = {
         "parking": settings.PARK_WHEN_IN_DOUBT,
@@ -303,6 +316,7 @@ def recover_leases() -> int:
         "grace": settings.RECOVERY_GRACE_SECONDS,
     }
     with connection.cursor() as cursor:
+        cursor.execute(_CALL)
         cursor.execute(_RECOVER, params)
         return cursor.rowcount
 

@@ -51,7 +51,7 @@ def prepare(var: Path, *, safe: bool) -> None:
         "LOG_LEVEL": "CRITICAL",
         "HASHED_STATIC_FILES": "0",
         "MESSAGE_LEASE_SECONDS": str(LEASE),
-        "RECOVERY_GRACE_SECONDS": str(3 * LEASE),
+        "RECOVERY_GRACE_SECONDS": str(2 * LEASE),
         "OMNICRM_DATABASE": DATABASE,
     }
     for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL"):

@@ -207,8 +207,8 @@ EMAIL_CONNECTIONS = env.int("EMAIL_CONNECTIONS", default=4)  # Of one worker, to
 # For copies of a whole cluster's files, which cannot be told from the original: whatever the database says.
 SENDS = env.bool("SENDS", default=True)
 MESSAGE_LEASE_SECONDS = env.int("MESSAGE_LEASE_SECONDS", default=60)
-# After a start of PostgreSQL, workers who only lost their connection get this long to say what they sent.
-RECOVERY_GRACE_SECONDS = env.int("RECOVERY_GRACE_SECONDS", default=30)
+# When leases have ended, workers who only could not write for a while get this long to say what they sent.
+RECOVERY_GRACE_SECONDS = env.int("RECOVERY_GRACE_SECONDS", default=20)
 # Channels whose messages wait for a report, not for a second try, when a worker died while sending them.
 PARK_WHEN_IN_DOUBT = env.list("PARK_WHEN_IN_DOUBT", default=["sms"])
 # Messages a second, all workers together: PROVIDER_RATES="smtp=50,twilio=10", DOMAIN_RATES="gmail.com=20".

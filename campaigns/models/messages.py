@@ -90,6 +90,9 @@ class Message(models.Model):
     expires_at = models.DateTimeField(null=True, help_text="Not sent after this, whatever the delay.")
     owner = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
+    called_at = models.DateTimeField(
+        null=True, help_text="When its lease had ended while it was sent, and its worker got a last call."
+    )
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     crashes = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="Workers that died while sending it; it then travels alone."

@@ -234,6 +234,24 @@ def test_a_worker_that_outlives_a_crash_of_postgresql_needs_no_log(monkeypatch):
     assert Event.objects.filter(name="Message Sent").count() == 2
 
 
+def test_a_worker_that_could_not_write_for_longer_than_its_lease_gets_a_last_call(settings):
+    settings.RECOVERY_GRACE_SECONDS = 60
+    campaign = launch_to(2)
+    scribe, ids = worker_that_fenced(campaign, 2)
+    scribe.note([dispatch.Outcome(ids[0], "sent")])
+    leases_end(campaign)
+    leases_end(campaign)
+    assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
+
+    scribe.close()  # The worker lives, and at last it can say so; of the other message nobody does.
+    campaign.messages.filter(status="sending").update(called_at="2020-01-01T00:00Z")
+    outbox.recover_leases()
+
+    assert [campaign.messages.get(pk=pk).status for pk in ids] == ["sent", "planned"]
+    worker_that_fenced(campaign, 1)
+    assert campaign.messages.get(pk=ids[1]).called_at is None
+
+
 def test_a_worker_that_woke_too_late_logs_nothing_for_others():
     campaign = launch_to(1)
     sleeper, [message] = worker_that_fenced(campaign, 1)
