@@ -40,6 +40,7 @@ lock: .venv/development ## pin requirements.in and requirements-dev.in again, wi
 	    --custom-compile-command "make lock" --python-version 3.11 $$name.in -o $$name.txt; done
 
 # --- set-up: each file stands for what was installed from the pins it depends on --------------------
+# Packages are compiled as they are installed: where Python may not write bytecode, every process would do it.
 
 .venv/uv: requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "OmniCRM needs Python 3.11 or newer.")'
@@ -49,11 +50,11 @@ lock: .venv/development ## pin requirements.in and requirements-dev.in again, wi
 
 .venv/runtime: .venv/uv requirements.txt
 	@if [ -f .venv/development ]; then $(MAKE) --no-print-directory .venv/development; else \
-	  $(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.txt requirements-uv.txt; fi
+	  $(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt requirements-uv.txt; fi
 	@touch $@
 
 .venv/development: .venv/uv requirements.txt requirements-dev.txt
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.txt requirements-dev.txt requirements-uv.txt
+	@$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt requirements-dev.txt requirements-uv.txt
 	@touch $@ .venv/runtime
 
 $(MESSAGES): locale/it/LC_MESSAGES/django.po | .venv/runtime
