@@ -95,7 +95,8 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "builtins": ["core.templatetags.ui", "django.templatetags.i18n"],
+            # Ours last: both have a filter language_name.
+            "builtins": ["django.templatetags.i18n", "core.templatetags.ui"],
             "context_processors": [
                 "django.template.context_processors.debug",
                 "django.template.context_processors.request",
