@@ -165,8 +165,14 @@ def country_name(code: str | None) -> str:
 @register.filter
 def language_name(code: str | None) -> str:
     """Name a language of ISO 639 in the reader's language, as a heading would."""
-    name = str(_locale().languages.get(code or "", code or NOTHING))
+    name = language_in_text(code)
     return name[:1].upper() + name[1:]
+
+
+@register.filter
+def language_in_text(code: str | None) -> str:
+    """The same as it stands inside a sentence."""
+    return str(_locale().languages.get(code or "", code or NOTHING))
 
 
 @register.filter

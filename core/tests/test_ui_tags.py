@@ -152,6 +152,7 @@ def test_countries_and_languages_have_names_in_the_readers_language():
         assert ui.country_name("DE") == "Germania"
         # Django's own filter of this name always says "German".
         assert render("{{ code|language_name }}", code="de") == "Tedesco"
+        assert ui.language_in_text("de") == "tedesco"
     assert ui.country_name("QQ") == "QQ"
 
 
