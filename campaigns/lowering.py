@@ -93,10 +93,6 @@ class Steps:
         pieces = self._constants + [step(frame) for step in self._varying]
         return b"".join(map(pieces.__getitem__, self._order))
 
-    @property
-    def is_constant(self) -> bool:
-        return not self._varying
-
 
 class Lowered:
     """A text ready to be written for many people.
@@ -125,10 +121,6 @@ class Lowered:
             return self._steps.write(frame)
         except LiquidError as error:
             raise problem_of(error) from error
-
-    @property
-    def is_constant(self) -> bool:
-        return self._steps.is_constant
 
     # --- steps -----------------------------------------------------------------------------------
 
