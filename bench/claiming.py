@@ -13,7 +13,7 @@ from campaigns.models import Message
 from . import crowd, database
 from .harness import Contestant, Limit, Measure, Options, Run, stopwatch
 
-OURS, FLOOR = "OmniCRM, batches of 500", "two whole-table UPDATEs"
+OURS, FLOOR = f"OmniCRM, batches of {dispatch.BATCH}", "two whole-table UPDATEs"
 _LEASE = """
 UPDATE campaigns_message SET status = 'leased', owner = gen_random_uuid(), lease_until = now()
 WHERE status = 'planned'

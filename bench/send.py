@@ -13,11 +13,12 @@ def send_all() -> dict[str, Any]:
     """Send what is due; how many messages this process claimed, and its memory after each batch."""
     from campaigns import dispatch
 
-    owner, claimed = uuid4(), 0
+    claimed = 0
     memory: list[tuple[int, int]] = []
-    while batch := dispatch.dispatch_batch(owner=owner):
-        claimed += batch
-        memory.append((claimed, resident_bytes()))
+    with dispatch.Dispatcher("email", uuid4()) as dispatcher:
+        while batch := dispatcher.send_batch():
+            claimed += batch
+            memory.append((claimed, resident_bytes()))
     return {"claimed": claimed, "memory": memory}
 
 

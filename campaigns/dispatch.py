@@ -1,16 +1,17 @@
 """Claim, fence, send, mark: how a planned message leaves the house.
 
 A worker claims a batch of one channel under a lease, then fences (every gate again, committed) as much of it
-as leaves within a tenth of a second, and puts that on the wire in small windows, each in its logbook before
-the next begins; all of it is marked together with the next fence. Killed anywhere, a worker has sent at most
-one window that nobody knows of; a lease that runs out is found by the next worker. No transaction is open
-while a provider is asked.
+as leaves within a third of a second, and puts that on the wire in small windows, each in its logbook before
+it begins; all of it is marked together with the next fence. Killed anywhere, a worker has sent at most one
+window that nobody knows of; a lease that runs out is found by the next worker. No transaction is open while
+a provider is asked.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 from uuid import UUID
 
 import structlog
@@ -20,6 +21,7 @@ from django.db import InterfaceError, OperationalError, connection
 from . import breaker, outbox, pace
 from .channels import CHANNELS
 from .channels.base import Outcome, Provider
+from .logbook import Log
 from .models import Message
 from .outbox import Claimed
 from .rendering import Outgoing
@@ -27,10 +29,10 @@ from .rendering import Outgoing
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-BATCH = 500
+BATCH = 512
 WINDOW = 8  # Messages sent that nobody knows of when a worker is killed.
-FENCED = 64  # Messages fenced at once, at most;
-AHEAD = 0.1  # and no more than leave within so many seconds, so that a withdrawal counts at once.
+FENCED = 256  # Messages fenced at once, at most;
+AHEAD = 0.3  # and no more than leave within so many seconds, so that a withdrawal counts at once.
 OUTAGE = 300  # Seconds PostgreSQL may be away while a worker waits to say what it sent.
 
 
@@ -41,83 +43,124 @@ def dispatch_batch(
     channels: Iterable[str] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Claim, fence, send and mark one batch of each channel; returns how many messages were claimed.
+    """Claim, fence, send and mark one batch of each channel; returns how many messages were claimed."""
+    claimed = 0
+    for channel in CHANNELS if channels is None else channels:
+        with Dispatcher(channel, owner, should_stop) as dispatcher:
+            claimed += dispatcher.send_batch(limit)
+    return claimed
 
-    `owner` names this worker. `should_stop` is asked between windows: what is left then is given back.
+
+class Dispatcher:
+    """One worker's run through what is due on a channel: its provider stays connected from batch to batch.
+
+    `owner` names the worker. `should_stop` is asked between windows: what is left then is given back. All of
+    it is marked once the run is over; until then what a batch sent may still stand in the logbook.
     """
-    return sum(
-        _dispatch_channel(channel, owner, limit, should_stop)
-        for channel in (CHANNELS if channels is None else channels)
-    )
 
+    def __init__(self, channel: str, owner: UUID, should_stop: Callable[[], bool] = lambda: False) -> None:
+        self._channel, self._owner, self._should_stop = channel, owner, should_stop
+        self._provider = CHANNELS[channel].provider()
+        self._scribe = Scribe(owner, channel, self._provider.name)
+        self._window = self._most = _window_size(channel, self._provider)
 
-def _dispatch_channel(channel: str, owner: UUID, limit: int, should_stop: Callable[[], bool]) -> int:
-    with CHANNELS[channel].provider() as provider:
-        allowed = breaker.allowance(provider.name, limit)
-        ends_at = _safe_until()
-        claimed = outbox.claim(owner, channel, allowed.messages) if allowed.messages else []
-        queue = deque(_within_pace(owner, provider, claimed))
-        scribe = Scribe(owner, channel, provider.name)
+    def __enter__(self) -> Self:
+        self._provider.__enter__()
+        return self
 
-        def is_over() -> bool:
-            return should_stop() or time.monotonic() > ends_at
-
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            size = most = _window_size(channel, provider)
-            while queue and not is_over():
-                began, until = time.monotonic(), _safe_until()
-                fenced = scribe.fence(_next_ids(queue, most))
-                for start in range(0, len(fenced), size):
-                    scribe.log()
-                    window = fenced[start : start + size]
-                    outcomes = list(provider.send(window, deadline=until))
-                    scribe.note(outcomes)
-                    if not _is_well(provider, len(window), outcomes, allowed):
-                        ends_at = 0.0  # The others are not tried on it.
-                    if is_over():
-                        scribe.note(Outcome(one.id, Message.Status.PLANNED) for one in fenced[start + size :])
-                        break
-                if channel not in settings.PARK_WHEN_IN_DOUBT:  # What is fenced and not sent would park too.
-                    most = _ahead(len(fenced), time.monotonic() - began)
+            self._scribe.close()
         finally:
-            scribe.close()
+            self._provider.__exit__(kind, error, trace)
+
+    def send_batch(self, limit: int = BATCH) -> int:
+        """Claim so many messages at most and send them; returns how many were claimed."""
+        allowed = breaker.allowance(self._provider.name, limit)
+        ends_at = _safe_until()
+        claimed = outbox.claim(self._owner, self._channel, allowed.messages) if allowed.messages else []
+        queue = deque(_within_pace(self._owner, self._provider, claimed))
+        try:
+            while queue and self._send_next(queue, allowed, ends_at):
+                pass
+        finally:
             if queue:
-                outbox.release(owner, [one.id for one in queue])
+                outbox.release(self._owner, [one.id for one in queue])
         return len(claimed)
+
+    def _send_next(self, queue: deque[Claimed], allowed: breaker.Allowance, ends_at: float) -> bool:
+        """Fence the next of the queue and send them window by window; whether to go on after that."""
+        if self._should_stop() or time.monotonic() > ends_at:
+            return False
+        began, until = time.monotonic(), _safe_until()
+        fenced = self._scribe.fence(_next_ids(queue, self._most))
+        for start in range(0, len(fenced), self._window):
+            window = fenced[start : start + self._window]
+            self._scribe.begin(window)
+            outcomes = list(self._provider.send(window, deadline=until))
+            self._scribe.note(outcomes)
+            is_well = _is_well(self._provider, len(window), outcomes, allowed)
+            if not is_well or self._should_stop() or time.monotonic() > ends_at:
+                rest = fenced[start + self._window :]
+                self._scribe.note(Outcome(one.id, Message.Status.PLANNED) for one in rest)
+                return False  # After a failure the others are not tried on the provider.
+        if self._channel not in settings.PARK_WHEN_IN_DOUBT:  # Without a log all that is fenced would park.
+            self._most = _ahead(len(fenced), time.monotonic() - began)
+        return True
 
 
 class Scribe:
-    """Writes down what a worker does with a batch: safe to repeat, and repeated through outages.
+    """Writes down what a worker does: safe to repeat, and repeated through outages.
 
-    What is not written down would be sent again, so log and mark outlast a restart of PostgreSQL. A fence is
-    not repeated for long: its leases end.
+    What is not written down would be sent again, so begin and mark outlast a restart of PostgreSQL. A fence
+    is not repeated for long: its leases end.
     """
 
     def __init__(self, owner: UUID, channel: str, provider: str) -> None:
         self._owner, self._channel, self._provider = owner, channel, provider
+        self._log = Log(owner, provider)
         self._done: list[Outcome] = []
+        self._logged = 0  # How many of them are in the logbook.
+        self._begun = 0  # The last message it says is begun.
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Keep what became of messages until it is marked."""
         self._done += outcomes
 
-    def log(self) -> None:
-        """Leave word of what was sent, for whoever comes after this worker should it be killed."""
-        if sent := [one for one in self._done if one.status == Message.Status.SENT]:
-            self._through_outages(lambda: outbox.log(self._owner, self._provider, sent))
+    def begin(self, window: Sequence[Outgoing]) -> None:
+        """Leave word that these come next, and of what was sent before; windows come as they were fenced."""
+        if window[-1].id > self._begun:
+            self._begun = window[-1].id
+            self._through_outages(self._write_log)
+            self._logged = len(self._done)
 
     def fence(self, ids: Sequence[int]) -> list[Outgoing]:
         """Mark what was noted and fence these messages in one commit; those that may go on the wire."""
-        fenced = self._through_outages(
-            lambda: outbox.mark_and_fence(self._owner, self._provider, self._done, ids, (self._channel,))
-        )
-        self._done = []
+        self._begun = max(ids[:WINDOW], default=0)
+        fenced = self._through_outages(lambda: self._mark_and_fence(ids))
+        self._done, self._logged = [], 0
         return fenced
 
     def close(self) -> None:
         """Mark what was noted."""
-        if self._done:
-            self.fence([])
+        try:
+            if self._done:
+                self.fence([])
+                outbox.close_log(self._owner)
+        finally:
+            self._log.close()
+
+    def _write_log(self) -> None:
+        sent = [one for one in self._done[self._logged :] if one.status == Message.Status.SENT]
+        self._log.write(sent, begun=self._begun)
+
+    def _mark_and_fence(self, ids: Sequence[int]) -> list[Outgoing]:
+        self._log.settle()
+        return outbox.mark_and_fence(
+            self._owner, self._provider, self._done, ids, (self._channel,), begun=self._begun
+        )
 
     def _through_outages(self, write: Callable[[], T]) -> T:
         until = time.monotonic() + OUTAGE if self._done else _safe_until()
@@ -130,6 +173,8 @@ class Scribe:
                     raise
                 log.warning("database_away", waits=pause)
                 connection.close()
+                self._log.close()
+                self._logged = 0  # A PostgreSQL that crashed comes back without the logbook.
                 time.sleep(pause)
                 pause = min(pause * 2, 2)
 
@@ -139,6 +184,8 @@ class Scribe:
 
 def _within_pace(owner: UUID, provider: Provider, claimed: list[Claimed]) -> list[Claimed]:
     """The messages every limit leaves room for; the others are given back until there is."""
+    if not (_is_limited(provider) or any(one.throttle_per_hour for one in claimed)):
+        return claimed
     keys = {one.id: _limits_of(provider, one) for one in claimed}
     rates = {key: rate for limits in keys.values() for key, rate in limits.items()}
     wanted = dict.fromkeys(rates, 0)
@@ -162,6 +209,10 @@ def _within_pace(owner: UUID, provider: Provider, claimed: list[Claimed]) -> lis
     if waiting:
         outbox.release(owner, waiting, waits)
     return ready
+
+
+def _is_limited(provider: Provider) -> bool:
+    return bool(settings.DOMAIN_RATES or settings.PROVIDER_RATES.get(provider.name))
 
 
 def _limits_of(provider: Provider, message: Claimed) -> dict[str, float]:

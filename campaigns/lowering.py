@@ -13,7 +13,7 @@ import re
 from binascii import b2a_qp
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from liquid import RenderContext
@@ -88,10 +88,14 @@ class Steps:
         places = {step: place for place, step in enumerate([*self._constants, *self._varying])}
         self._order = [places[step] for step in steps]
 
+    def pieces(self, frame: Frame) -> Iterable[bytes]:
+        """Their bytes, piece by piece."""
+        pieces = self._constants + [step(frame) for step in self._varying]
+        return map(pieces.__getitem__, self._order)
+
     def write(self, frame: Frame) -> bytes:
         """Their bytes, joined."""
-        pieces = self._constants + [step(frame) for step in self._varying]
-        return b"".join(map(pieces.__getitem__, self._order))
+        return b"".join(self.pieces(frame))
 
 
 class Lowered:
@@ -116,9 +120,12 @@ class Lowered:
 
     def write(self, values: Mapping[str, Any], slots: Mapping[str, bytes] | None = None) -> bytes:
         """The text for one person in its encoding; raises TemplateProblem."""
-        frame = Frame(self._template, values, slots or {})
+        return b"".join(self.pieces(values, slots or {}))
+
+    def pieces(self, values: Mapping[str, Any], slots: Mapping[str, bytes]) -> Iterable[bytes]:
+        """The same, to be joined with others; raises TemplateProblem."""
         try:
-            return self._steps.write(frame)
+            return self._steps.pieces(Frame(self._template, values, slots))
         except LiquidError as error:
             raise problem_of(error) from error
 
@@ -240,15 +247,18 @@ def quoted(text: str) -> bytes:
 
     No line begins with a dot, so nothing is left to escape for SMTP (RFC 5321, 4.5.2).
     """
-    if len(text) < 70 and text.isalnum() and text.isascii():
-        return text.encode() + SOFT_BREAK
+    return _quoted_value(text) if len(text) < 70 else _quoted(text)
+
+
+def _quoted(text: str) -> bytes:
     if not text:
         return b""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").encode(errors="replace")
-    encoded = b2a_qp(lines, istext=True)
-    if b"." in encoded:
-        encoded = _LEADING_DOT.sub(b"=2E", encoded)
+    encoded = _LEADING_DOT.sub(b"=2E", b2a_qp(lines, istext=True))
     return encoded.replace(b"\n", b"\r\n") + SOFT_BREAK
+
+
+_quoted_value = lru_cache(maxsize=10_000)(_quoted)  # Many people share a name, a city, a tier.
 
 
 @cache

@@ -80,9 +80,9 @@ class MailWriter:
                 self._head,
                 headers.encode("ascii"),
                 self._rest,
-                self._letter.text.write(values, slots),
+                *self._letter.text.pieces(values, slots),
                 self._between,
-                self._letter.html.write(values, slots),
+                *self._letter.html.pieces(values, slots),
                 self._end,
             )
         )

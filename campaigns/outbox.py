@@ -4,11 +4,10 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -178,17 +177,18 @@ WHERE marked.status IN ('sent', 'bounced')
 ON CONFLICT (source, key) DO NOTHING
 """
 
-# Written after each window, and gone with the mark. Being unlogged, it makes no commit wait for the disk.
-_LOG = """
-INSERT INTO campaigns_logbook (owner, provider, sent, refs)
-VALUES (%(owner)s, %(provider)s, %(sent)s::bigint[], %(refs)s::text[])
-ON CONFLICT (owner) DO UPDATE SET provider = EXCLUDED.provider, sent = EXCLUDED.sent, refs = EXCLUDED.refs
+# Opened with the fence and closed with the last mark; what is between them is written by logbook.Log.
+_OPEN_LOG = """
+INSERT INTO campaigns_logbook (owner, provider, sent, refs, begun)
+VALUES (%(owner)s, %(provider)s, '{}', '{}', %(begun)s)
+ON CONFLICT (owner) DO UPDATE SET
+    provider = EXCLUDED.provider, sent = '{}', refs = '{}', begun = EXCLUDED.begun
 """
 _CLOSE_LOG = "DELETE FROM campaigns_logbook WHERE owner = %(owner)s"
 
 # What workers knew to have been sent when they died; uses message_leases, as the next does.
 _LEFT_IN_LOGS = """
-SELECT message.owner, logbook.provider, message.id, COALESCE(told.ref, '')
+SELECT DISTINCT ON (message.owner, message.id) message.owner, logbook.provider, message.id, told.ref
 FROM campaigns_message AS message
 JOIN campaigns_logbook AS logbook ON logbook.owner = message.owner
 CROSS JOIN LATERAL unnest(logbook.sent, logbook.refs) AS told(id, ref)
@@ -212,34 +212,39 @@ WHERE id IN (
 )
 """
 
-# What was only claimed waits again. What was being sent may be sent again under the same Message-ID where
-# the channel allows that, alone from then on; elsewhere it parks until its report arrives.
+# What was not begun waits again. What was may be sent again under the same Message-ID where the channel
+# allows that, alone from then on; elsewhere it parks until its report arrives. Without a log, all was begun.
 _RECOVER = """
 WITH lapsed AS (
-    SELECT id, status = 'sending' AND channel = ANY(%(parking)s) AS parks,
-           status = 'sending' AND crashes + 1 >= %(max_crashes)s AS is_poison,
-           status = 'sending' AND attempts >= %(max_attempts)s AS is_spent
-    FROM campaigns_message
-    WHERE status IN ('leased', 'sending') AND lease_until < clock_timestamp()
-      AND (status = 'leased' OR called_at <= clock_timestamp() - make_interval(secs => %(grace)s))
-      AND NOT EXISTS (SELECT FROM campaigns_logbook AS logbook
-                      WHERE logbook.owner = campaigns_message.owner
-                        AND campaigns_message.id = ANY(logbook.sent))
-    ORDER BY id FOR UPDATE SKIP LOCKED
+    SELECT message.id, message.channel, message.attempts, message.crashes,
+           message.status = 'sending' AND COALESCE(message.id <= logbook.begun, true) AS is_begun
+    FROM campaigns_message AS message
+    LEFT JOIN campaigns_logbook AS logbook ON logbook.owner = message.owner
+    WHERE message.status IN ('leased', 'sending') AND message.lease_until < clock_timestamp()
+      AND (message.status = 'leased'
+           OR message.called_at <= clock_timestamp() - make_interval(secs => %(grace)s))
+      AND COALESCE(message.id <> ALL (logbook.sent), true)
+    ORDER BY message.id FOR UPDATE OF message SKIP LOCKED
+),
+judged AS (
+    SELECT id, is_begun, is_begun AND channel = ANY(%(parking)s) AS parks,
+           is_begun AND crashes + 1 >= %(max_crashes)s AS is_poison,
+           is_begun AND attempts >= %(max_attempts)s AS is_spent
+    FROM lapsed
 )
 UPDATE campaigns_message AS message SET
     status = CASE WHEN parks THEN 'unknown' WHEN is_poison OR is_spent THEN 'failed' ELSE 'planned' END,
     reason = CASE WHEN parks THEN 'no_answer' WHEN is_poison THEN 'poison'
                   WHEN is_spent THEN 'provider_error' ELSE '' END,
-    crashes = crashes + CASE WHEN status = 'sending' THEN 1 ELSE 0 END,
+    crashes = crashes + CASE WHEN is_begun THEN 1 ELSE 0 END,
+    attempts = attempts - CASE WHEN status = 'sending' AND NOT is_begun THEN 1 ELSE 0 END,
     settled_at = CASE WHEN parks OR is_poison OR is_spent THEN now() END,
     owner = NULL, lease_until = NULL
-FROM lapsed WHERE message.id = lapsed.id
+FROM judged WHERE message.id = judged.id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A leased message, and what decides when and in what company it is sent."""
 
     id: int
@@ -270,7 +275,7 @@ def release(owner: UUID, ids: Sequence[int], waits: Sequence[float] | None = Non
 
 def fence(owner: UUID, ids: Sequence[int]) -> list[Outgoing]:
     """Judge leased messages once more and commit the verdict; returns those that may go on the wire."""
-    return mark_and_fence(owner, "", [], ids, tuple(CHANNELS))
+    return mark_and_fence(owner, "", [], ids, tuple(CHANNELS), begun=max(ids, default=0))
 
 
 def mark(owner: UUID, outcomes: Iterable[Outcome], *, provider: str = "") -> None:
@@ -278,19 +283,10 @@ def mark(owner: UUID, outcomes: Iterable[Outcome], *, provider: str = "") -> Non
     mark_and_fence(owner, provider, list(outcomes), [], ())
 
 
-def log(owner: UUID, provider: str, sent: Sequence[Outcome]) -> None:
-    """Note what this worker has sent and not marked yet, all of it each time: should it be killed now, those
-    are taken for sent.
-    """
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        params = {
-            "owner": owner,
-            "provider": provider,
-            "sent": _array([one.message_id for one in sent]),
-            "refs": [one.ref for one in sent] if any(one.ref for one in sent) else [],
-        }
-        _run(connection.connection, _LOG, params)
+def close_log(owner: UUID) -> None:
+    """Forget how far a worker got, once all it did is marked."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOSE_LOG, {"owner": owner})
 
 
 def believe_logs() -> None:
@@ -300,7 +296,6 @@ def believe_logs() -> None:
         for (owner, provider), rows in groupby(cursor.fetchall(), key=itemgetter(0, 1)):
             sent = [Outcome(pk, Message.Status.SENT, ref=ref) for _, _, pk, ref in rows]
             mark(owner, sent, provider=provider)
-        cursor.execute(_DROP_LOGS)
 
 
 def recover_leases() -> int:
@@ -318,20 +313,28 @@ def recover_leases() -> int:
     with connection.cursor() as cursor:
         cursor.execute(_CALL)
         cursor.execute(_RECOVER, params)
-        return cursor.rowcount
+        recovered = cursor.rowcount
+        cursor.execute(_DROP_LOGS)
+    return recovered
 
 
 def mark_and_fence(
-    owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int], channels: tuple[str, ...]
+    owner: UUID,
+    provider: str,
+    done: list[Outcome],
+    ids: Sequence[int],
+    channels: tuple[str, ...],
+    *,
+    begun: int = 0,
 ) -> list[Outgoing]:
-    """Both steps in one transaction; `channels` are those of the ids.
+    """Both steps in one transaction; `channels` are those of the ids, `begun` the last that is begun at once.
 
     A pipeline of psycopg's is a transaction of its own, which takes one trip to the database, begin and
     commit included (PostgreSQL's documentation, 34.5.1.1). Only bounces take more.
     """
     bounced = [outcome.message_id for outcome in done if outcome.status == Message.Status.BOUNCED]
     with transaction.atomic() if bounced else nullcontext():
-        rows = _pipelined(owner, provider, done, ids, channels)
+        rows = _pipelined(owner, provider, done, ids, channels, begun)
         if bounced:
             _suppress(bounced)
     return [_outgoing(row) for row in sorted(rows) if row[1] == Message.Status.SENDING]
@@ -343,7 +346,12 @@ def _suppress(bounced: list[int]) -> None:
 
 
 def _pipelined(
-    owner: UUID, provider: str, done: list[Outcome], ids: Sequence[int], channels: tuple[str, ...]
+    owner: UUID,
+    provider: str,
+    done: list[Outcome],
+    ids: Sequence[int],
+    channels: tuple[str, ...],
+    begun: int,
 ) -> list[tuple[Any, ...]]:
     """Mark, hold, fence; returns the fence's verdicts."""
     connection.ensure_connection()
@@ -352,8 +360,8 @@ def _pipelined(
         _run(database, _PLAN_ONCE, {})
         if done:
             _run(database, _MARK, _mark_params(owner, provider, done))
-            _run(database, _CLOSE_LOG, {"owner": owner})
         if ids:
+            _run(database, _OPEN_LOG, {"owner": owner, "provider": provider, "begun": begun})
             params: dict[str, Any] = {
                 "ids": _array(ids),
                 "owner": owner,

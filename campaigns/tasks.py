@@ -41,14 +41,17 @@ def launch_due_campaigns() -> None:
 @shared_task
 def dispatch_messages(channel: str) -> None:
     """Send what is due on a channel; safe to run in any number of workers."""
-    owner = uuid4()
-    for _ in range(BATCHES_PER_RING):
-        if not dispatch.dispatch_batch(owner=owner, channels=[channel], should_stop=_is_asked_to_stop):
-            services.finish_campaigns()
-            return
-        if _is_asked_to_stop():
-            return
-    ring("campaigns.tasks.dispatch_messages", channel)
+    is_over = False
+    with dispatch.Dispatcher(channel, uuid4(), _is_asked_to_stop) as dispatcher:
+        for _ in range(BATCHES_PER_RING):
+            if is_over := not dispatcher.send_batch():
+                break
+            if _is_asked_to_stop():
+                return
+    if is_over:
+        services.finish_campaigns()
+    else:
+        ring("campaigns.tasks.dispatch_messages", channel)
 
 
 def _is_asked_to_stop() -> bool:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from ..rendering import Email, Outgoing
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one message. `planned` sends it back to wait for another try.
 
     The reason `provider_error` counts against the provider, and closes it for a while after many in a row.
@@ -23,7 +22,7 @@ class Outcome:
 
 
 class Provider(Protocol):
-    """A connection to whoever carries the messages; entered once per batch."""
+    """A connection to whoever carries the messages; entered once per run."""
 
     reports: bool  # Whether it tells later what became of a message.
     name: str  # What its breaker and its pace are kept under, and messages say who carried them.

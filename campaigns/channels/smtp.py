@@ -98,7 +98,7 @@ class Session:
         self._is_stopping = False
         self._commands: deque[tuple[bytes, Answer]] = deque()
         self._answers: deque[Answer] = deque()
-        self._unsent = b""
+        self._unsent: list[bytes] = []
         self._unread = b""
         self._reply_lines: list[str] = []
 
@@ -171,7 +171,8 @@ class Session:
 
     def _send_text(self, mail: Delivery) -> None:
         self._has_text_left = True
-        self._say((mail.content + b".\r\n", self._on_done))
+        self._unsent.append(mail.content)
+        self._say((b".\r\n", self._on_done))
         if self._is_pipelined and self._mails:
             self._ahead = self._mails.popleft()
             self._address(self._ahead)
@@ -194,7 +195,7 @@ class Session:
     def _speak(self) -> None:
         while self._commands and (self._is_pipelined or not self._answers):
             command, answer = self._commands.popleft()
-            self._unsent += command
+            self._unsent.append(command)
             self._answers.append(answer)
 
     # --- the wire --------------------------------------------------------------------------------
@@ -205,14 +206,16 @@ class Session:
 
     def write(self) -> None:
         """Send what the socket takes now."""
+        data = b"".join(self._unsent)
+        self._unsent = [data]
         try:
-            sent = self.sock.send(self._unsent)
+            sent = self.sock.send(data)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             self.fail(str(error))
             return
-        self._unsent = self._unsent[sent:]
+        self._unsent = [data[sent:]] if sent < len(data) else []
 
     def read(self) -> None:
         """Read what has arrived and act on every complete answer."""
@@ -236,17 +239,21 @@ class Session:
         code, mark, text = line[:3], line[3:4], line[4:]
         if not (code.isascii() and code.isdigit()) or mark not in ("", " ", "-"):
             self.fail(f"not an SMTP answer: {line[:80]}")
-            return
-        self._reply_lines.append(text)
-        if mark == "-":
-            return
-        reply = Reply(int(code), " ".join(self._reply_lines))
-        self._reply_lines = []
+        elif mark == "-" or self._reply_lines:
+            self._reply_lines.append(text)
+            if mark != "-":
+                text, self._reply_lines = " ".join(self._reply_lines), []
+                self._take_reply(Reply(int(code), text))
+        else:
+            self._take_reply(Reply(int(code), text))
+
+    def _take_reply(self, reply: Reply) -> None:
         if self._answers:
             self._answers.popleft()(reply)
         if reply.code == 421:  # May come unasked; nothing can be said after it.
             self.fail(str(reply))
-        self._speak()
+        if self._commands:
+            self._speak()
 
 
 def _ignore(reply: Reply) -> None:

@@ -167,7 +167,7 @@ class Message(models.Model):
 
 
 class Logbook(models.Model):
-    """What a worker has handed over and not marked yet, one row a worker: what it knew, should it be killed.
+    """What a worker has sent since its last fence, and how far it got: what it knew, should it be killed.
 
     The table is unlogged: a worker that lives through a crash of PostgreSQL knows it all itself.
     """
@@ -175,7 +175,10 @@ class Logbook(models.Model):
     owner = models.UUIDField(primary_key=True)
     provider = models.CharField(max_length=30)
     sent = ArrayField(models.BigIntegerField(), help_text="Messages.")
-    refs = ArrayField(models.CharField(max_length=100), help_text="The provider's references, if any.")
+    refs = ArrayField(models.CharField(max_length=100), help_text="The provider's references to them.")
+    begun = models.BigIntegerField(
+        null=True, help_text="The last message it began of those it fenced, which go in order; null: any."
+    )
 
     def __str__(self) -> str:
         return f"{self.owner}: {len(self.sent)}"

@@ -6,8 +6,11 @@ import pytest
 from django.db import OperationalError, connection
 
 from campaigns import dispatch, outbox, services
+from campaigns.channels.base import Outcome
 from campaigns.channels.email import SmtpProvider
+from campaigns.logbook import Log
 from campaigns.models import Logbook, Message
+from campaigns.rendering import Outgoing
 from campaigns.tests.factories import launch, make_campaign
 from customers.models import Event, Suppression
 from customers.services import record_consent
@@ -141,7 +144,7 @@ def test_a_message_that_kills_its_workers_is_set_aside_and_its_neighbours_arrive
             fenced = outbox.fence(owner, window)
             if poison in window:  # Here the worker dies, whatever else it was sending.
                 break
-            outbox.mark(owner, [dispatch.Outcome(one.id, "sent") for one in fenced])
+            outbox.mark(owner, [Outcome(one.id, "sent") for one in fenced])
         assert attempt == 0 or window == [poison]
         campaign.messages.filter(status__in=["leased", "sending"]).update(lease_until="2020-01-01T00:00Z")
         outbox.recover_leases()
@@ -171,13 +174,29 @@ def test_what_was_sent_is_marked_although_the_database_hung_up_meanwhile(sink, m
     assert len(sink.mails) == 20
 
 
-def worker_that_fenced(campaign, people: int) -> tuple[dispatch.Scribe, list[int]]:
-    """A worker about to send these messages of a campaign by mail, and their ids."""
+@pytest.fixture(autouse=True)
+def hang_up(monkeypatch):
+    """What a killed process would: close its line to the logbook."""
+    logs = []
+    connect = Log._connected
+    monkeypatch.setattr(Log, "_connected", lambda log: logs.append(log) or connect(log))
+    yield
+    for log in logs:
+        log.close()
+
+
+def worker_that_fenced(campaign, people: int) -> tuple[dispatch.Scribe, list[Outgoing]]:
+    """A worker about to send these messages of a campaign by mail, window by window."""
     owner = uuid4()
     ids = [one.id for one in outbox.claim(owner, "email", people)]
     scribe = dispatch.Scribe(owner, "email", "smtp")
-    assert [one.id for one in scribe.fence(ids)] == ids
-    return scribe, ids
+    fenced = scribe.fence(ids)
+    assert [one.id for one in fenced] == ids
+    return scribe, fenced
+
+
+def sent(message: Outgoing, ref: str = "") -> Outcome:
+    return Outcome(message.id, "sent", ref=ref)
 
 
 def leases_end(campaign) -> None:
@@ -185,60 +204,106 @@ def leases_end(campaign) -> None:
     outbox.recover_leases()
 
 
+def fates(messages: list[Outgoing]) -> list[tuple[str, int, int]]:
+    """What became of messages, how often each was tried, and how many workers died over it."""
+    found = Message.objects.in_bulk([one.id for one in messages])
+    return [(found[one.id].status, found[one.id].attempts, found[one.id].crashes) for one in messages]
+
+
 @pytest.mark.parametrize("parks", [False, True])
-def test_what_a_killed_worker_had_logged_is_not_sent_again(settings, parks):
+def test_what_a_killed_worker_had_logged_is_not_sent_again(settings, monkeypatch, parks):
     settings.PARK_WHEN_IN_DOUBT = ["email"] if parks else []
-    campaign = launch_to(4)
-    scribe, ids = worker_that_fenced(campaign, 4)
-    scribe.note([dispatch.Outcome(ids[0], "sent", ref="its-ref")])
-    scribe.note([dispatch.Outcome(ids[1], "planned", "try_later")])
-    scribe.log()
-    scribe.note([dispatch.Outcome(ids[2], "sent")])  # Killed here: nobody knows of this one.
+    monkeypatch.setattr(dispatch, "WINDOW", 2)
+    campaign = launch_to(6)
+    scribe, messages = worker_that_fenced(campaign, 6)
+    scribe.begin(messages[:2])
+    scribe.note([sent(messages[0], ref='its "ref"'), Outcome(messages[1].id, "planned", "try_later")])
+    scribe.begin(messages[2:4])
+    scribe.note([sent(messages[2])])  # Killed here: nobody knows of this one.
 
     leases_end(campaign)
 
-    in_doubt = "unknown" if parks else "planned"
-    assert [campaign.messages.get(pk=pk).status for pk in ids] == ["sent", in_doubt, in_doubt, in_doubt]
-    first = campaign.messages.get(pk=ids[0])
-    assert (first.provider, first.provider_ref, first.crashes) == ("smtp", "its-ref", 0)
+    in_doubt = ("unknown" if parks else "planned", 1, 1)
+    assert fates(messages) == [("sent", 1, 0), *[in_doubt] * 3, *[("planned", 0, 0)] * 2]
+    first = campaign.messages.get(pk=messages[0].id)
+    assert (first.provider, first.provider_ref) == ("smtp", 'its "ref"')
     assert Event.objects.filter(name="Message Sent").count() == 1
     assert not Logbook.objects.exists()
 
 
-def test_a_living_workers_log_is_left_alone_and_gone_with_its_mark():
-    campaign = launch_to(2)
-    scribe, ids = worker_that_fenced(campaign, 2)
-    scribe.note([dispatch.Outcome(pk, "sent") for pk in ids])
-    scribe.log()
+def test_a_worker_killed_before_its_first_word_had_begun_one_window(monkeypatch):
+    monkeypatch.setattr(dispatch, "WINDOW", 2)
+    campaign = launch_to(4)
+    _, messages = worker_that_fenced(campaign, 4)
+
+    leases_end(campaign)
+
+    assert fates(messages) == [*[("planned", 1, 1)] * 2, *[("planned", 0, 0)] * 2]
+
+
+def test_without_a_log_all_that_was_fenced_is_in_doubt(monkeypatch):
+    monkeypatch.setattr(dispatch, "WINDOW", 1)
+    campaign = launch_to(3)
+    _, messages = worker_that_fenced(campaign, 3)
+    Logbook.objects.all().delete()  # As PostgreSQL empties it when it comes back from a crash.
+
+    leases_end(campaign)
+
+    assert fates(messages) == [("planned", 1, 1)] * 3
+
+
+def test_a_living_workers_log_is_left_alone_and_gone_with_its_mark(monkeypatch):
+    monkeypatch.setattr(dispatch, "WINDOW", 1)
+    campaign = launch_to(3)
+    scribe, messages = worker_that_fenced(campaign, 3)
+    for number, message in enumerate(messages):
+        scribe.begin([message])
+        if number == 2:
+            break
+        scribe.note([sent(message)])
 
     outbox.recover_leases()
     assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
-    assert Logbook.objects.get().sent == ids
+    scribe._log.settle()  # The answer to the last word; whoever recovers comes much later.
+    log = Logbook.objects.get()
+    assert (log.sent, log.begun) == ([messages[0].id, messages[1].id], messages[2].id)
 
+    scribe.note([sent(messages[2])])
     scribe.close()
     assert set(campaign.messages.values_list("status", flat=True)) == {"sent"}
     assert not Logbook.objects.exists()
 
 
-def test_a_worker_that_outlives_a_crash_of_postgresql_needs_no_log(monkeypatch):
-    campaign = launch_to(2)
-    scribe, ids = worker_that_fenced(campaign, 2)
-    scribe.note([dispatch.Outcome(ids[0], "sent")])
-    scribe.log()
+def test_a_worker_that_outlives_a_crash_of_postgresql_writes_its_log_anew(monkeypatch):
+    monkeypatch.setattr(dispatch, "WINDOW", 1)
+    campaign = launch_to(4)
+    scribe, messages = worker_that_fenced(campaign, 4)
+    for message in messages[:2]:
+        scribe.begin([message])
+        scribe.note([sent(message)])
+    scribe._log.settle()
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(end_session, scribe._log._line.connection.info.backend_pid).result()
     Logbook.objects.all().delete()  # As PostgreSQL empties it when it comes back.
-    crash_once(monkeypatch)
-    scribe.note([dispatch.Outcome(ids[1], "sent")])
-    scribe.close()
 
-    assert set(campaign.messages.values_list("status", "attempts")) == {("sent", 1)}
-    assert Event.objects.filter(name="Message Sent").count() == 2
+    for message in messages[2:]:
+        scribe.begin([message])
+        scribe.note([sent(message)])
+
+    scribe._log.settle()
+    log = Logbook.objects.get()
+    assert (log.sent, log.begun) == ([one.id for one in messages[:3]], messages[3].id)
+    crash_once(monkeypatch)
+    scribe.close()
+    assert fates(messages) == [("sent", 1, 0)] * 4
+    assert Event.objects.filter(name="Message Sent").count() == 4
 
 
 def test_a_worker_that_could_not_write_for_longer_than_its_lease_gets_a_last_call(settings):
     settings.RECOVERY_GRACE_SECONDS = 60
     campaign = launch_to(2)
-    scribe, ids = worker_that_fenced(campaign, 2)
-    scribe.note([dispatch.Outcome(ids[0], "sent")])
+    scribe, messages = worker_that_fenced(campaign, 2)
+    scribe.note([sent(messages[0])])
     leases_end(campaign)
     leases_end(campaign)
     assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
@@ -247,22 +312,25 @@ def test_a_worker_that_could_not_write_for_longer_than_its_lease_gets_a_last_cal
     campaign.messages.filter(status="sending").update(called_at="2020-01-01T00:00Z")
     outbox.recover_leases()
 
-    assert [campaign.messages.get(pk=pk).status for pk in ids] == ["sent", "planned"]
+    assert fates(messages) == [("sent", 1, 0), ("planned", 1, 1)]
     worker_that_fenced(campaign, 1)
-    assert campaign.messages.get(pk=ids[1]).called_at is None
+    assert campaign.messages.get(pk=messages[1].id).called_at is None
 
 
-def test_a_worker_that_woke_too_late_logs_nothing_for_others():
-    campaign = launch_to(1)
-    sleeper, [message] = worker_that_fenced(campaign, 1)
+def test_a_worker_that_woke_too_late_logs_nothing_for_others(monkeypatch):
+    monkeypatch.setattr(dispatch, "WINDOW", 1)
+    campaign = launch_to(2)
+    sleeper, messages = worker_that_fenced(campaign, 2)
     leases_end(campaign)
-    worker_that_fenced(campaign, 1)
+    Message.objects.update(crashes=0)  # So that they travel together again.
+    worker_that_fenced(campaign, 2)
 
-    sleeper.note([dispatch.Outcome(message, "sent")])
-    sleeper.log()
+    sleeper.note([sent(messages[0])])
+    sleeper.begin([messages[1]])
+    sleeper._log.close()
     leases_end(campaign)
 
-    assert outcome(campaign.messages.get()) == ("planned", "")
+    assert "sent" not in campaign.messages.values_list("status", flat=True)
 
 
 def test_what_was_fenced_ahead_and_not_begun_is_given_back(sink, monkeypatch):
@@ -276,9 +344,9 @@ def test_what_was_fenced_ahead_and_not_begun_is_given_back(sink, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("messages", "seconds", "most"), [(8, 0.002, 64), (64, 0.2, 32), (8, 1.0, 8), (1, 60.0, 8)]
+    ("messages", "seconds", "most"), [(8, 0.002, 256), (64, 0.2, 96), (8, 1.0, 8), (1, 60.0, 8)]
 )
-def test_no_more_is_fenced_than_leaves_within_a_tenth_of_a_second(messages, seconds, most):
+def test_no_more_is_fenced_than_leaves_within_a_third_of_a_second(messages, seconds, most):
     assert dispatch._ahead(messages, seconds) == most
 
 
