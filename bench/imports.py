@@ -80,7 +80,7 @@ def contestants(options: Options) -> Iterator[list[Contestant]]:
 
 def ours(path: Path, truth: Truth, *, again: bool = False) -> Run:
     """Import into an empty database; `again` does it once more, off the clock, which may change nothing."""
-    _execute("TRUNCATE customers_customer, customers_importjob CASCADE")
+    _execute("TRUNCATE customers_customer, customers_event, customers_importjob CASCADE")
     seconds, answer = _import(path)
     _assert_equal(answer, rows=truth.rows, created=truth.people, rejected=truth.rejected)
     _assert_equal(_counts(), customers=truth.people, rejections=truth.rejected, unexplained=0)

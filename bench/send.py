@@ -1,6 +1,5 @@
 """A dispatcher process of ours: what `campaigns.tasks.dispatch_messages` does, until nothing is due."""
 
-from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -24,9 +23,10 @@ def send_all() -> dict[str, Any]:
 
 if __name__ == "__main__":
     django.setup()
-    from django.conf import settings
     from django.db import connection
 
-    import_module(settings.ROOT_URLCONF)  # As a worker has after its first mail.
+    from campaigns import launches
+
+    launches.warm_up()  # As omnicrm.celery has every worker do.
     connection.ensure_connection()
     serve(send_all)

@@ -31,6 +31,8 @@ WHERE provider = %(provider)s AND failures >= %(after)s
   AND (open_until IS NULL OR open_until <= clock_timestamp() OR is_probing)
 """
 
+_STATE = "SELECT open_until FROM campaigns_breaker WHERE provider = %(provider)s AND failures > 0"
+
 # The rest is over: the worker whose UPDATE finds it so may try, the others go on waiting meanwhile.
 _PROBE = """
 UPDATE campaigns_breaker SET open_until = clock_timestamp() + make_interval(secs => 30), is_probing = true
@@ -48,12 +50,12 @@ class Allowance:
 
 def allowance(provider: str, limit: int) -> Allowance:
     """`limit` messages for a provider that works, one for one that may be back, none for one at rest."""
-    state = Breaker.objects.filter(provider=provider).exclude(failures=0).first()
-    if state is None:
-        return Allowance(limit)
-    if state.open_until is None:
-        return Allowance(limit, is_failing=True)
     with connection.cursor() as cursor:
+        state = cursor.execute(_STATE, {"provider": provider}).fetchone()
+        if state is None:
+            return Allowance(limit)
+        if state[0] is None:
+            return Allowance(limit, is_failing=True)
         cursor.execute(_PROBE, {"provider": provider})
         return Allowance(min(limit, cursor.rowcount), is_failing=True)
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.template.loader import get_template
 from markupsafe import Markup
 
 from customers.models import Channel
@@ -135,6 +136,13 @@ def launch_of(content_id: int, revision: int) -> Launch:
     content = Content.objects.select_related("campaign__brand", "sender").get(pk=content_id)
     links = dict(Link.objects.filter(campaign=content.campaign_id).values_list("url", "pk"))
     return Launch(content, links)
+
+
+def warm_up() -> None:
+    """Load what the first mail of a process would wait for: where addresses lead, how mails are laid out."""
+    _base("campaigns:click")
+    for kind in ("mjml", "txt"):
+        get_template(f"campaigns/email/message.{kind}")
 
 
 def _base(name: str) -> str:

@@ -32,7 +32,8 @@ MAX_CRASHES = 3  # Workers that died over one message before it is set aside.
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 # Of every running campaign the next of its own, then the earliest of all; uses message_waiting. SKIP LOCKED
-# lets any number of workers claim side by side.
+# lets any number of workers claim side by side. Joined to `due`, the whole table would be read as long as it
+# is small; asked for as an array, its rows are found by the primary key.
 _CLAIM = """
 WITH due AS (
     SELECT message.id FROM campaigns_campaign AS campaign
@@ -46,8 +47,8 @@ WITH due AS (
 )
 UPDATE campaigns_message AS message SET status = 'leased', owner = %(owner)s, reason = '',
        lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-FROM due, campaigns_campaign AS campaign
-WHERE message.id = due.id AND campaign.id = message.campaign_id
+FROM campaigns_campaign AS campaign
+WHERE message.id = ANY (ARRAY(SELECT id FROM due)) AND campaign.id = message.campaign_id
 RETURNING message.id, message.crashes, message.campaign_id, campaign.throttle_per_hour,
           split_part(message.address, '@', 2)
 """

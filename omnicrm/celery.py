@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
@@ -12,6 +12,14 @@ app = Celery("omnicrm")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"].add(DjangoStructLogInitStep)
+
+
+@worker_process_init.connect
+def warm_up(**_: Any) -> None:
+    """Have a worker ready before its first mail."""
+    from campaigns import launches
+
+    launches.warm_up()
 
 
 @setup_logging.connect

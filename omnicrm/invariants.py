@@ -234,6 +234,17 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "E6",
+        "Every event is about somebody, and the store it names is there",
+        """
+        SELECT 'event ' || event.id AS subject
+        FROM customers_event AS event
+        LEFT JOIN customers_customer AS customer ON customer.id = event.customer_id
+        LEFT JOIN inventory_store AS store ON store.id = event.store_id
+        WHERE customer.id IS NULL OR (event.store_id IS NOT NULL AND store.id IS NULL)
+        """,
+    ),
+    Invariant(
         "R1",
         "An order is credited to a message that went before it, within the goal's days, to the same person",
         """

@@ -177,6 +177,13 @@ def test_e2_bought_and_not_in_the_log():
     assert broken() == {"E2"}
 
 
+@pytest.mark.parametrize("nobody", [{"customer_id": 0}, {"store_id": 0}])
+def test_e6_an_event_of_nobody_or_in_no_store(nobody):
+    make_event(make_customer(), "Store Visited")
+    Event.objects.update(**nobody)
+    assert broken() == {"E6"}
+
+
 def make_report(message, **fields):
     kind = {"provider": "twilio", "channel": "email", "kind": "delivered", "payload_hash": "0" * 64}
     return ProviderReport.objects.create(**{**kind, "message": message.pk, "occurred_at": now(), **fields})
