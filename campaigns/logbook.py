@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg import generators, pq
+from psycopg import pq
 from psycopg.errors import error_from_result
 
 from .channels.base import Outcome
@@ -56,11 +56,11 @@ class Log:
         """Make sure that the last word has arrived."""
         if self._is_awaited and self._line:
             self._is_awaited = False
-            database = self._line.connection
+            server = self._line.connection.pgconn
             with self._line.wrap_database_errors:
-                [result] = database.wait(generators.fetch_many(database.pgconn))
-                if result.status != pq.ExecStatus.COMMAND_OK:
-                    raise error_from_result(result)
+                while result := server.get_result():
+                    if result.status != pq.ExecStatus.COMMAND_OK:
+                        raise error_from_result(result)
 
     def close(self) -> None:
         """Hang up; the row stays."""
