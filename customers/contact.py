@@ -13,7 +13,7 @@ ADDRESS_KIND: dict[str, str] = {
     Channel.SMS: Identifier.Kind.PHONE,
 }
 
-# One row per person and channel. Every join is plain, so the planner searches the indexes for the eight
+# One row per person and channel. Every join is plain, so the planner searches the indexes for the few
 # people of a fence and reads every table once for a million. The preferred address is the one no other of
 # the person's is better than; identifier_of_customer holds all it takes, in order. Only where there is a
 # yes is the address hashed and looked up among the suppressed.

@@ -239,13 +239,11 @@ class Session:
         code, mark, text = line[:3], line[3:4], line[4:]
         if not (code.isascii() and code.isdigit()) or mark not in ("", " ", "-"):
             self.fail(f"not an SMTP answer: {line[:80]}")
-        elif mark == "-" or self._reply_lines:
+        elif mark == "-":
             self._reply_lines.append(text)
-            if mark != "-":
-                text, self._reply_lines = " ".join(self._reply_lines), []
-                self._take_reply(Reply(int(code), text))
         else:
-            self._take_reply(Reply(int(code), text))
+            lines, self._reply_lines = [*self._reply_lines, text], []
+            self._take_reply(Reply(int(code), " ".join(lines)))
 
     def _take_reply(self, reply: Reply) -> None:
         if self._answers:
