@@ -21,7 +21,7 @@ from django.db import InterfaceError, OperationalError, connection
 from . import breaker, outbox, pace
 from .channels import CHANNELS
 from .channels.base import Outcome, Provider
-from .logbook import Log
+from .logbook import Log, Word
 from .models import Message
 from .outbox import Claimed
 from .rendering import Outgoing
@@ -100,11 +100,10 @@ class Dispatcher:
             window = fenced[start : start + self._window]
             self._scribe.begin(window)
             outcomes = list(self._provider.send(window, deadline=until))
-            self._scribe.note(outcomes)
+            self._scribe.note(window, outcomes)
             is_well = _is_well(self._provider, len(window), outcomes, allowed)
             if not is_well or self._should_stop() or time.monotonic() > ends_at:
-                rest = fenced[start + self._window :]
-                self._scribe.note(Outcome(one.id, Message.Status.PLANNED) for one in rest)
+                self._scribe.give_back(fenced[start + self._window :])
                 return False  # After a failure the others are not tried on the provider.
         if self._channel not in settings.PARK_WHEN_IN_DOUBT:  # Without a log all that is fenced would park.
             self._most = _ahead(len(fenced), time.monotonic() - began)
@@ -121,26 +120,35 @@ class Scribe:
     def __init__(self, owner: UUID, channel: str, provider: str) -> None:
         self._owner, self._channel, self._provider = owner, channel, provider
         self._log = Log(owner, provider)
+        self._word = Word()
         self._done: list[Outcome] = []
-        self._logged = 0  # How many of them are in the logbook.
-        self._begun = 0  # The last message it says is begun.
-
-    def note(self, outcomes: Iterable[Outcome]) -> None:
-        """Keep what became of messages until it is marked."""
-        self._done += outcomes
+        self._unanswered: list[int] = []  # Messages sent in this run of which nobody knows what became.
 
     def begin(self, window: Sequence[Outgoing]) -> None:
         """Leave word that these come next, and of what was sent before; windows come as they were fenced."""
-        if window[-1].id > self._begun:
-            self._begun = window[-1].id
-            self._through_outages(self._write_log)
-            self._logged = len(self._done)
+        if window[-1].id > self._word.begun:
+            self._word.begun = window[-1].id
+            self._through_outages(lambda: self._log.write(self._word))
+
+    def note(self, window: Sequence[Outgoing], outcomes: Sequence[Outcome]) -> None:
+        """Keep what became of a window until it is marked; a message without an outcome stays in doubt."""
+        self._done += outcomes
+        self._word.settled = window[-1].id
+        sent = {one.message_id: one.ref for one in outcomes if one.status == Message.Status.SENT}
+        self._word.refs |= {message: ref for message, ref in sent.items() if ref}
+        if len(sent) < len(window):
+            self._word.unsent += [one.id for one in window if one.id not in sent]
+            self._unanswered += {one.id for one in window}.difference(one.message_id for one in outcomes)
+
+    def give_back(self, messages: Iterable[Outgoing]) -> None:
+        """Let what was fenced and not begun wait again, once that is marked."""
+        self._done += [Outcome(one.id, Message.Status.PLANNED) for one in messages]
 
     def fence(self, ids: Sequence[int]) -> list[Outgoing]:
         """Mark what was noted and fence these messages in one commit; those that may go on the wire."""
-        self._begun = max(ids[:WINDOW], default=0)
-        fenced = self._through_outages(lambda: self._mark_and_fence(ids))
-        self._done, self._logged = [], 0
+        word = Word(begun=max(ids[:WINDOW], default=0), unsent=list(self._unanswered))
+        fenced = self._through_outages(lambda: self._mark_and_fence(ids, word))
+        self._done, self._word = [], word
         return fenced
 
     def close(self) -> None:
@@ -152,15 +160,9 @@ class Scribe:
         finally:
             self._log.close()
 
-    def _write_log(self) -> None:
-        sent = [one for one in self._done[self._logged :] if one.status == Message.Status.SENT]
-        self._log.write(sent, begun=self._begun)
-
-    def _mark_and_fence(self, ids: Sequence[int]) -> list[Outgoing]:
+    def _mark_and_fence(self, ids: Sequence[int], word: Word) -> list[Outgoing]:
         self._log.settle()
-        return outbox.mark_and_fence(
-            self._owner, self._provider, self._done, ids, (self._channel,), begun=self._begun
-        )
+        return outbox.mark_and_fence(self._owner, self._provider, self._done, ids, (self._channel,), word)
 
     def _through_outages(self, write: Callable[[], T]) -> T:
         until = time.monotonic() + OUTAGE if self._done else _safe_until()
@@ -174,7 +176,6 @@ class Scribe:
                 log.warning("database_away", waits=pause)
                 connection.close()
                 self._log.close()
-                self._logged = 0  # A PostgreSQL that crashed comes back without the logbook.
                 time.sleep(pause)
                 pause = min(pause * 2, 2)
 

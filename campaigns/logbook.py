@@ -4,7 +4,8 @@ The word goes over a connection of its own, and its answer is awaited with the n
 written to a socket arrives, also when it is killed. The table is unlogged, so no commit waits for the disk.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db import connection
@@ -12,21 +13,30 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq
 from psycopg.errors import error_from_result
 
-from .channels.base import Outcome
-
 _WORD = b"""
-INSERT INTO campaigns_logbook AS logbook (owner, provider, sent, refs, begun)
-VALUES ($1::uuid, $2, $3::bigint[], $4::text[], $5::bigint)
+INSERT INTO campaigns_logbook (owner, provider, settled, begun, unsent, sent, refs)
+VALUES ($1::uuid, $2, $3::bigint, $4::bigint, $5::bigint[], $6::bigint[], $7::text[])
 ON CONFLICT (owner) DO UPDATE SET
-    sent = logbook.sent || EXCLUDED.sent, refs = logbook.refs || EXCLUDED.refs, begun = EXCLUDED.begun
+    settled = EXCLUDED.settled, begun = EXCLUDED.begun,
+    unsent = EXCLUDED.unsent, sent = EXCLUDED.sent, refs = EXCLUDED.refs
 """
 _NAME = b"word"  # The statement is prepared under it.
+
+
+@dataclass
+class Word:
+    """All a worker has to say since its last fence, in messages' ids; see the fields of `Logbook`."""
+
+    settled: int = 0
+    begun: int = 0
+    unsent: list[int] = field(default_factory=list)
+    refs: dict[int, str] = field(default_factory=dict)  # Of messages sent, the provider's references.
 
 
 class Log:
     """The row of one worker; the statements that open and close it are those of the fence and the mark.
 
-    Raises django's OperationalError where an earlier word may be lost too: then all is to be said again.
+    Raises django's OperationalError where the last word may be lost; then it is to be said again.
     """
 
     def __init__(self, owner: UUID, provider: str) -> None:
@@ -34,17 +44,18 @@ class Log:
         self._line: BaseDatabaseWrapper | None = None
         self._is_awaited = False
 
-    def write(self, sent: Sequence[Outcome], *, begun: int) -> None:
-        """Say what else was sent, and which is the last message that is begun now."""
+    def write(self, word: Word) -> None:
+        """Say it in place of the word before."""
         self.settle()
         line = self._connected()
-        refs = [one.ref for one in sent]
         values = [
             self._owner,
             self._provider,
-            _array(str(one.message_id) for one in sent),
-            _array(_quoted(ref) if ref else '""' for ref in refs),
-            str(begun),
+            str(word.settled),
+            str(word.begun),
+            _array(map(str, word.unsent)),
+            _array(map(str, word.refs)),
+            _array(map(_quoted, word.refs.values())),
         ]
         with line.wrap_database_errors:
             server = line.connection.pgconn

@@ -23,6 +23,7 @@ from .channels import CHANNELS
 from .channels.base import Outcome
 from .gates import DUE_AT, REASON, SAME_ADDRESS
 from .limits import AT_THE_FENCE, ONE_AT_A_TIME
+from .logbook import Word
 from .models import Message
 from .rendering import Outgoing
 from .templates import TRAITS
@@ -180,22 +181,29 @@ ON CONFLICT (source, key) DO NOTHING
 
 # Opened with the fence and closed with the last mark; what is between them is written by logbook.Log.
 _OPEN_LOG = """
-INSERT INTO campaigns_logbook (owner, provider, sent, refs, begun)
-VALUES (%(owner)s, %(provider)s, '{}', '{}', %(begun)s)
+INSERT INTO campaigns_logbook (owner, provider, settled, begun, unsent, sent, refs)
+VALUES (%(owner)s, %(provider)s, 0, %(begun)s, %(unsent)s::bigint[], '{}', '{}')
 ON CONFLICT (owner) DO UPDATE SET
-    provider = EXCLUDED.provider, sent = '{}', refs = '{}', begun = EXCLUDED.begun
+    provider = EXCLUDED.provider, settled = 0, begun = EXCLUDED.begun,
+    unsent = EXCLUDED.unsent, sent = '{}', refs = '{}'
 """
 _CLOSE_LOG = "DELETE FROM campaigns_logbook WHERE owner = %(owner)s"
 
+# Of a message 'sending' and the log of its worker.
+_IS_SENT = """
+(message.id = ANY (logbook.sent) OR message.id <= logbook.settled AND message.id <> ALL (logbook.unsent))
+"""
+_IS_BEGUN = "(message.id <= logbook.begun OR message.id = ANY (logbook.unsent))"
+
 # What workers knew to have been sent when they died; uses message_leases, as the next does.
-_LEFT_IN_LOGS = """
-SELECT DISTINCT ON (message.owner, message.id) message.owner, logbook.provider, message.id, told.ref
+_LEFT_IN_LOGS = f"""
+SELECT message.owner, logbook.provider, message.id,
+       COALESCE(logbook.refs[array_position(logbook.sent, message.id)], '')
 FROM campaigns_message AS message
 JOIN campaigns_logbook AS logbook ON logbook.owner = message.owner
-CROSS JOIN LATERAL unnest(logbook.sent, logbook.refs) AS told(id, ref)
-WHERE message.status = 'sending' AND message.lease_until < clock_timestamp() AND told.id = message.id
+WHERE message.status = 'sending' AND message.lease_until < clock_timestamp() AND {_IS_SENT}
 ORDER BY message.owner, message.id
-"""
+"""  # noqa: S608 - pieces of ours
 _DROP_LOGS = """
 DELETE FROM campaigns_logbook AS logbook
 WHERE NOT EXISTS (SELECT FROM campaigns_message AS message
@@ -215,16 +223,16 @@ WHERE id IN (
 
 # What was not begun waits again. What was may be sent again under the same Message-ID where the channel
 # allows that, alone from then on; elsewhere it parks until its report arrives. Without a log, all was begun.
-_RECOVER = """
+_RECOVER = f"""
 WITH lapsed AS (
     SELECT message.id, message.channel, message.attempts, message.crashes,
-           message.status = 'sending' AND COALESCE(message.id <= logbook.begun, true) AS is_begun
+           message.status = 'sending' AND COALESCE({_IS_BEGUN}, true) AS is_begun
     FROM campaigns_message AS message
     LEFT JOIN campaigns_logbook AS logbook ON logbook.owner = message.owner
     WHERE message.status IN ('leased', 'sending') AND message.lease_until < clock_timestamp()
       AND (message.status = 'leased'
            OR message.called_at <= clock_timestamp() - make_interval(secs => %(grace)s))
-      AND COALESCE(message.id <> ALL (logbook.sent), true)
+      AND (message.status = 'leased' OR COALESCE(NOT {_IS_SENT}, true))
     ORDER BY message.id FOR UPDATE OF message SKIP LOCKED
 ),
 judged AS (
@@ -242,7 +250,7 @@ UPDATE campaigns_message AS message SET
     settled_at = CASE WHEN parks OR is_poison OR is_spent THEN now() END,
     owner = NULL, lease_until = NULL
 FROM judged WHERE message.id = judged.id
-"""
+"""  # noqa: S608 - pieces of ours
 
 
 class Claimed(NamedTuple):
@@ -276,12 +284,12 @@ def release(owner: UUID, ids: Sequence[int], waits: Sequence[float] | None = Non
 
 def fence(owner: UUID, ids: Sequence[int]) -> list[Outgoing]:
     """Judge leased messages once more and commit the verdict; returns those that may go on the wire."""
-    return mark_and_fence(owner, "", [], ids, tuple(CHANNELS), begun=max(ids, default=0))
+    return mark_and_fence(owner, "", [], ids, tuple(CHANNELS), Word(begun=max(ids, default=0)))
 
 
 def mark(owner: UUID, outcomes: Iterable[Outcome], *, provider: str = "") -> None:
     """Write what became of messages this owner was sending, and tell the event log."""
-    mark_and_fence(owner, provider, list(outcomes), [], ())
+    mark_and_fence(owner, provider, list(outcomes), [], (), Word())
 
 
 def close_log(owner: UUID) -> None:
@@ -325,17 +333,16 @@ def mark_and_fence(
     done: list[Outcome],
     ids: Sequence[int],
     channels: tuple[str, ...],
-    *,
-    begun: int = 0,
+    word: Word,
 ) -> list[Outgoing]:
-    """Both steps in one transaction; `channels` are those of the ids, `begun` the last that is begun at once.
+    """Both steps in one transaction; `channels` are those of the ids, with `word` the log is opened.
 
     A pipeline of psycopg's is a transaction of its own, which takes one trip to the database, begin and
     commit included (PostgreSQL's documentation, 34.5.1.1). Only bounces take more.
     """
     bounced = [outcome.message_id for outcome in done if outcome.status == Message.Status.BOUNCED]
     with transaction.atomic() if bounced else nullcontext():
-        rows = _pipelined(owner, provider, done, ids, channels, begun)
+        rows = _pipelined(owner, provider, done, ids, channels, word)
         if bounced:
             _suppress(bounced)
     return [_outgoing(row) for row in sorted(rows) if row[1] == Message.Status.SENDING]
@@ -352,7 +359,7 @@ def _pipelined(
     done: list[Outcome],
     ids: Sequence[int],
     channels: tuple[str, ...],
-    begun: int,
+    word: Word,
 ) -> list[tuple[Any, ...]]:
     """Mark, hold, fence; returns the fence's verdicts."""
     connection.ensure_connection()
@@ -362,7 +369,8 @@ def _pipelined(
         if done:
             _run(database, _MARK, _mark_params(owner, provider, done))
         if ids:
-            _run(database, _OPEN_LOG, {"owner": owner, "provider": provider, "begun": begun})
+            opened = {"begun": word.begun, "unsent": _array(word.unsent)}
+            _run(database, _OPEN_LOG, {"owner": owner, "provider": provider} | opened)
             params: dict[str, Any] = {
                 "ids": _array(ids),
                 "owner": owner,

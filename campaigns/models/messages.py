@@ -167,18 +167,27 @@ class Message(models.Model):
 
 
 class Logbook(models.Model):
-    """What a worker has sent since its last fence, and how far it got: what it knew, should it be killed.
+    """How far a worker got since its last fence: what it knew, should it be killed.
 
-    The table is unlogged: a worker that lives through a crash of PostgreSQL knows it all itself.
+    What it fenced goes in the order of the ids, so two of them tell: up to `settled` all was sent but what
+    `unsent` names, and what comes after `begun` was not begun. The table is unlogged: a worker that lives
+    through a crash of PostgreSQL knows it all itself.
     """
 
     owner = models.UUIDField(primary_key=True)
     provider = models.CharField(max_length=30)
-    sent = ArrayField(models.BigIntegerField(), help_text="Messages.")
-    refs = ArrayField(models.CharField(max_length=100), help_text="The provider's references to them.")
-    begun = models.BigIntegerField(
-        null=True, help_text="The last message it began of those it fenced, which go in order; null: any."
+    settled = models.BigIntegerField(
+        default=0, db_default=0, help_text="The last message it had an answer to."
     )
+    begun = models.BigIntegerField(null=True, help_text="The last message it began; null: any.")
+    unsent = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        db_default=[],
+        help_text="Messages it began and cannot say were sent, also of earlier fences.",
+    )
+    sent = ArrayField(models.BigIntegerField(), help_text="Messages the provider gave a reference to.")
+    refs = ArrayField(models.CharField(max_length=100), help_text="Those references.")
 
     def __str__(self) -> str:
-        return f"{self.owner}: {len(self.sent)}"
+        return f"{self.owner}: {self.settled}, {self.begun}"

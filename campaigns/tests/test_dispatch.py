@@ -217,9 +217,10 @@ def test_what_a_killed_worker_had_logged_is_not_sent_again(settings, monkeypatch
     campaign = launch_to(6)
     scribe, messages = worker_that_fenced(campaign, 6)
     scribe.begin(messages[:2])
-    scribe.note([sent(messages[0], ref='its "ref"'), Outcome(messages[1].id, "planned", "try_later")])
+    later = Outcome(messages[1].id, "planned", "try_later")
+    scribe.note(messages[:2], [sent(messages[0], ref='its "ref"'), later])
     scribe.begin(messages[2:4])
-    scribe.note([sent(messages[2])])  # Killed here: nobody knows of this one.
+    scribe.note(messages[2:4], [sent(messages[2])])  # Killed here: nobody knows of this one.
 
     leases_end(campaign)
 
@@ -252,6 +253,25 @@ def test_without_a_log_all_that_was_fenced_is_in_doubt(monkeypatch):
     assert fates(messages) == [("planned", 1, 1)] * 3
 
 
+@pytest.mark.parametrize("position", [0, 2])
+def test_what_got_no_answer_parks_whatever_its_worker_sends_next(settings, monkeypatch, position):
+    settings.PARK_WHEN_IN_DOUBT = ["email"]
+    monkeypatch.setattr(dispatch, "WINDOW", 1)
+    campaign = launch_to(3)
+    owner = uuid4()
+    ids = [one.id for one in outbox.claim(owner, "email", 3)]
+    scribe = dispatch.Scribe(owner, "email", "smtp")
+    [lost] = scribe.fence([ids[position]])
+    scribe.note([lost], [])
+    [other] = scribe.fence([ids[1]])
+    scribe.note([other], [sent(other)])
+
+    leases_end(campaign)  # And here the worker is killed.
+
+    assert outcome(campaign.messages.get(pk=lost.id)) == ("unknown", "no_answer")
+    assert outcome(campaign.messages.get(pk=other.id)) == ("unknown", "no_answer")
+
+
 def test_a_living_workers_log_is_left_alone_and_gone_with_its_mark(monkeypatch):
     monkeypatch.setattr(dispatch, "WINDOW", 1)
     campaign = launch_to(3)
@@ -260,15 +280,15 @@ def test_a_living_workers_log_is_left_alone_and_gone_with_its_mark(monkeypatch):
         scribe.begin([message])
         if number == 2:
             break
-        scribe.note([sent(message)])
+        scribe.note([message], [sent(message)])
 
     outbox.recover_leases()
     assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
     scribe._log.settle()  # The answer to the last word; whoever recovers comes much later.
     log = Logbook.objects.get()
-    assert (log.sent, log.begun) == ([messages[0].id, messages[1].id], messages[2].id)
+    assert (log.settled, log.begun, log.unsent) == (messages[1].id, messages[2].id, [])
 
-    scribe.note([sent(messages[2])])
+    scribe.note([messages[2]], [sent(messages[2])])
     scribe.close()
     assert set(campaign.messages.values_list("status", flat=True)) == {"sent"}
     assert not Logbook.objects.exists()
@@ -280,7 +300,7 @@ def test_a_worker_that_outlives_a_crash_of_postgresql_writes_its_log_anew(monkey
     scribe, messages = worker_that_fenced(campaign, 4)
     for message in messages[:2]:
         scribe.begin([message])
-        scribe.note([sent(message)])
+        scribe.note([message], [sent(message)])
     scribe._log.settle()
     with ThreadPoolExecutor(1) as elsewhere:
         elsewhere.submit(end_session, scribe._log._line.connection.info.backend_pid).result()
@@ -288,11 +308,11 @@ def test_a_worker_that_outlives_a_crash_of_postgresql_writes_its_log_anew(monkey
 
     for message in messages[2:]:
         scribe.begin([message])
-        scribe.note([sent(message)])
+        scribe.note([message], [sent(message)])
 
     scribe._log.settle()
     log = Logbook.objects.get()
-    assert (log.sent, log.begun) == ([one.id for one in messages[:3]], messages[3].id)
+    assert (log.settled, log.begun, log.unsent) == (messages[2].id, messages[3].id, [])
     crash_once(monkeypatch)
     scribe.close()
     assert fates(messages) == [("sent", 1, 0)] * 4
@@ -303,7 +323,7 @@ def test_a_worker_that_could_not_write_for_longer_than_its_lease_gets_a_last_cal
     settings.RECOVERY_GRACE_SECONDS = 60
     campaign = launch_to(2)
     scribe, messages = worker_that_fenced(campaign, 2)
-    scribe.note([sent(messages[0])])
+    scribe.note(messages[:1], [sent(messages[0])])
     leases_end(campaign)
     leases_end(campaign)
     assert set(campaign.messages.values_list("status", flat=True)) == {"sending"}
@@ -325,7 +345,7 @@ def test_a_worker_that_woke_too_late_logs_nothing_for_others(monkeypatch):
     Message.objects.update(crashes=0)  # So that they travel together again.
     worker_that_fenced(campaign, 2)
 
-    sleeper.note([sent(messages[0])])
+    sleeper.note(messages[:1], [sent(messages[0])])
     sleeper.begin([messages[1]])
     sleeper._log.close()
     leases_end(campaign)
