@@ -25,8 +25,8 @@ if __name__ == "__main__":
     django.setup()
     from django.db import connection
 
-    from campaigns import launches
+    from omnicrm.celery import warm_up
 
-    launches.warm_up()  # As omnicrm.celery has every worker do.
+    warm_up()
     connection.ensure_connection()
     serve(send_all)

@@ -34,8 +34,7 @@ class Seals:
 
     def __init__(self, message_id: int, secret: str | None = None) -> None:
         self.message = int_to_base36(message_id)
-        digest = hmac.digest(_key(secret or settings.SECRET_KEY), self.message.encode(), "sha256")
-        self._letters = urlsafe_b64encode(digest).decode()
+        self._letters = urlsafe_b64encode(_hmac(secret, self.message.encode())).decode()
 
     def __getitem__(self, purpose: str) -> str:
         return self._letters[_SLICES[purpose]]
@@ -48,7 +47,7 @@ class Seals:
 def link_part(link_id: int, secret: str | None = None) -> str:
     """The part of a click token that says which link: `<link>-<tag>`."""
     body = int_to_base36(link_id)
-    tag = hmac.digest(_key(secret or settings.SECRET_KEY), b"link " + body.encode(), "sha256")
+    tag = _hmac(secret, b"link " + body.encode())
     return f"{body}-{urlsafe_b64encode(tag[:3]).decode()}"
 
 
@@ -76,6 +75,13 @@ def read(purpose: str, token: str) -> list[int]:
     raise ForgedToken
 
 
+def _hmac(secret: str | None, text: bytes) -> bytes:
+    keyed = _keyed(secret or settings.SECRET_KEY).copy()
+    keyed.update(text)
+    return keyed.digest()
+
+
 @lru_cache(maxsize=10)
-def _key(secret: str) -> bytes:
-    return hashlib.sha256(b"campaigns.tokens" + secret.encode()).digest()
+def _keyed(secret: str) -> hmac.HMAC:
+    """To be copied for each text, which is quicker than to begin with the key."""
+    return hmac.new(hashlib.sha256(b"campaigns.tokens" + secret.encode()).digest(), digestmod="sha256")

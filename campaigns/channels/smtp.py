@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 READ_SIZE = 65536
@@ -189,14 +190,20 @@ class Session:
         self.refusals = self.refusals + 1 if mail.speaks_of_server else 0
 
     def _say(self, *commands: tuple[bytes, Answer]) -> None:
-        self._commands.extend(commands)
-        self._speak()
+        if self._is_pipelined:
+            for command in commands:
+                self._say_now(*command)
+        else:
+            self._commands.extend(commands)
+            self._say_next()
 
-    def _speak(self) -> None:
-        while self._commands and (self._is_pipelined or not self._answers):
-            command, answer = self._commands.popleft()
-            self._unsent.append(command)
-            self._answers.append(answer)
+    def _say_next(self) -> None:
+        if self._commands and not self._answers:
+            self._say_now(*self._commands.popleft())
+
+    def _say_now(self, command: bytes, answer: Answer) -> None:
+        self._unsent.append(command)
+        self._answers.append(answer)
 
     # --- the wire --------------------------------------------------------------------------------
 
@@ -233,17 +240,20 @@ class Session:
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             if not self.broken:
-                self._take_line(line.decode(errors="replace").rstrip("\r"))
+                self._take_line(line)
 
-    def _take_line(self, line: str) -> None:
-        code, mark, text = line[:3], line[3:4], line[4:]
-        if not (code.isascii() and code.isdigit()) or mark not in ("", " ", "-"):
-            self.fail(f"not an SMTP answer: {line[:80]}")
-        elif mark == "-":
-            self._reply_lines.append(text)
-        else:
-            lines, self._reply_lines = [*self._reply_lines, text], []
-            self._take_reply(Reply(int(code), " ".join(lines)))
+    def _take_line(self, line: bytes) -> None:
+        try:
+            reply, goes_on = _read_line(line)
+        except ValueError as error:
+            self.fail(f"not an SMTP answer: {error}")
+            return
+        if goes_on or self._reply_lines:
+            self._reply_lines.append(reply.text)
+            reply = Reply(reply.code, " ".join(self._reply_lines))
+        if not goes_on:
+            self._reply_lines = []
+            self._take_reply(reply)
 
     def _take_reply(self, reply: Reply) -> None:
         if self._answers:
@@ -251,7 +261,20 @@ class Session:
         if reply.code == 421:  # May come unasked; nothing can be said after it.
             self.fail(str(reply))
         if self._commands:
-            self._speak()
+            self._say_next()
+
+
+@lru_cache(maxsize=500)
+def _read_line(line: bytes) -> tuple[Reply, bool]:
+    """What a line says, and whether the answer goes on after it; raises ValueError.
+
+    Servers say a few things again and again.
+    """
+    text = line.decode(errors="replace").rstrip("\r")
+    code, mark = text[:3], text[3:4]
+    if not (code.isascii() and code.isdigit()) or mark not in ("", " ", "-"):
+        raise ValueError(text[:80])
+    return Reply(int(code), text[4:]), mark == "-"
 
 
 def _ignore(reply: Reply) -> None:
