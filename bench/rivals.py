@@ -31,10 +31,11 @@ class Peer:
     module: str
     settings: dict[str, int] = field(default_factory=dict)
     writes_late: bool = False  # Each mail from its template while sending, as ours; else before, when queued.
+    full_rounds: int = 1  # How often it sends as many mails as we do; that takes minutes.
 
 
 PEERS = [
-    Peer(POST_OFFICE, "post_office"),
+    Peer(POST_OFFICE, "post_office", full_rounds=3),
     Peer(WRITING, "post_office", writes_late=True),
     # By default it starts new processes and connections for every hundred mails.
     Peer(f"{POST_OFFICE}, batches of 2,000", "post_office", {"BATCH_SIZE": 2_000}),
@@ -43,13 +44,18 @@ PEERS = [
 _OUR_LINK = re.compile(r"/([cu])/[\w-]+")
 
 
+def all_of(peer: str, mails: int) -> str:
+    """What the contestant is called who sends so many mails, as we do, and not a few of them."""
+    return f"{peer}: {mails:,}"
+
+
 @contextmanager
 def standing_by(
     mail: bytes, name: str, port: int, options: Options, *, few: int, many: int
 ) -> Iterator[list[Contestant]]:
     """Each peer with the same mails queued: `mail` is one of ours, to somebody called `name`.
 
-    They send `few` a round, and in a full run `many` once more.
+    They send `few` a round, and in a full run `many` besides, in as many rounds as the peer is patient.
     """
     interpreter, why = environment()
     if why:
@@ -64,7 +70,7 @@ def standing_by(
             found.append(Contestant(peer.name, run))
             if options.full:
                 run = stack.enter_context(_queued(peer, own_command, port, many))
-                found.append(Contestant(f"{peer.name}: {many:,}", run, rounds=1))
+                found.append(Contestant(all_of(peer.name, many), run, rounds=peer.full_rounds))
         yield found
 
 
