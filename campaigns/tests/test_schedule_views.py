@@ -2,7 +2,7 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 from django.urls import reverse
-from django.utils.timezone import localdate, now
+from django.utils.timezone import localdate, localtime, now
 from django_celery_beat.models import CrontabSchedule
 
 from campaigns import pressure, services
@@ -160,7 +160,8 @@ def test_the_words_tell_where_it_begins_and_ends_and_for_whom_it_is_too_late(cli
     said = words_of(client, campaign, when="local", day="2040-06-01", at="10:00")
     assert "Across 3 time zones, from 1 Jun 2040, 00:00 (Auckland) to 1 Jun 2040, 22:00 (Honolulu)." in said
 
-    said = words_of(client, campaign, when="local", day=f"{localdate() - timedelta(days=1)}", at="20:00")
+    just_now = localtime() - timedelta(hours=1)  # Long over in Auckland, and to come in Honolulu.
+    said = words_of(client, campaign, when="local", day=f"{just_now:%Y-%m-%d}", at=f"{just_now:%H:%M}")
     assert "Too late for them: they do not get it" in said
 
 
