@@ -189,7 +189,7 @@ ON CONFLICT (owner) DO UPDATE SET
 """
 _CLOSE_LOG = "DELETE FROM campaigns_logbook WHERE owner = %(owner)s"
 
-# Of a message 'sending' and the log of its worker.
+# Of a message 'sending' and the log of its worker; one of the version before names all it sent in `sent`.
 _IS_SENT = """
 (message.id = ANY (logbook.sent) OR message.id <= logbook.settled AND message.id <> ALL (logbook.unsent))
 """
