@@ -4,9 +4,9 @@ from typing import Any
 from uuid import uuid4
 
 from celery import shared_task
-from celery.worker import state
 
 from core.doorbell import ring
+from core.workers import is_asked_to_stop
 
 from . import (
     audience,
@@ -42,21 +42,16 @@ def launch_due_campaigns() -> None:
 def dispatch_messages(channel: str) -> None:
     """Send what is due on a channel; safe to run in any number of workers."""
     is_over = False
-    with dispatch.Dispatcher(channel, uuid4(), _is_asked_to_stop) as dispatcher:
+    with dispatch.Dispatcher(channel, uuid4(), is_asked_to_stop) as dispatcher:
         for _ in range(BATCHES_PER_RING):
             if is_over := not dispatcher.send_batch():
                 break
-            if _is_asked_to_stop():
+            if is_asked_to_stop():
                 return
     if is_over:
         services.finish_campaigns()
     else:
         ring("campaigns.tasks.dispatch_messages", channel)
-
-
-def _is_asked_to_stop() -> bool:
-    """Whether the worker was told to end: what is left waits for another one."""
-    return state.should_stop is not None or state.should_terminate is not None
 
 
 @shared_task

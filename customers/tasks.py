@@ -1,5 +1,6 @@
 from celery import shared_task
-from celery.worker import state
+
+from core.workers import is_asked_to_stop
 
 from . import imports
 from .imports import jobs
@@ -15,8 +16,3 @@ def run_import(job_id: int) -> None:
 def resume_imports() -> None:
     """Ring again for customer files nobody works on."""
     jobs.resume_imports(imports.CUSTOMERS)
-
-
-def is_asked_to_stop() -> bool:
-    """Whether this worker was told to end: what is left of a file waits for another one."""
-    return state.should_stop is not None or state.should_terminate is not None

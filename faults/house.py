@@ -145,8 +145,13 @@ class Process:
         return self._process.poll() is None
 
     def signal(self, number: int) -> None:
+        """Send a signal to it and to what it forked."""
         if self.is_running:
             os.killpg(self.pid, number)
+
+    def end(self) -> None:
+        """Ask it to end; what it forked hears of it from it alone, as in a container."""
+        os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -176,13 +181,14 @@ class House:
             process.signal(signal.SIGCONT)
             process.kill()
 
-    def start_workers(self, count: int, *, module: str = "celery") -> list[Process]:
-        """More workers, each one process; `module` is run in Celery's place."""
+    def start_workers(self, count: int, *, processes: int = 1, module: str = "celery") -> list[Process]:
+        """More workers with so many processes each that send; `module` is run in Celery's place."""
         started = []
+        pool = ["--pool=solo"] if processes == 1 else ["-c", str(processes)]
         for _ in range(count):
             self._number += 1
-            command = [sys.executable, "-m", module, "-A", "omnicrm", "worker", "-l", "WARNING"]
-            command += ["--pool=solo", f"--hostname=w{self._number}@%h", "--queues=celery,segments"]
+            command = [sys.executable, "-m", module, "-A", "omnicrm", "worker", "-l", "WARNING", *pool]
+            command += ["--without-mingle", f"--hostname=w{self._number}@%h", "--queues=celery,segments"]
             started.append(Process(command, self.environment))
         self.workers += started
         return started

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "omnicrm.settings")
@@ -15,16 +15,15 @@ app.autodiscover_tasks()
 app.steps["worker"].add(DjangoStructLogInitStep)
 
 
-@worker_process_init.connect
+@worker_init.connect
 def warm_up(**_: Any) -> None:
-    """Have a worker ready before its first mail.
+    """Have a worker ready before its first mail, and before it forks: its processes share what is loaded.
 
-    All that is loaded by then stays for good: looking through it for garbage again and again finds nothing.
+    All of it stays for good, so looking through it for garbage again and again finds nothing.
     """
     from campaigns import launches
 
     launches.warm_up()
-    gc.collect()
     gc.freeze()
 
 

@@ -1,7 +1,7 @@
 from celery import shared_task
 
+from core.workers import is_asked_to_stop
 from customers.imports import jobs
-from customers.tasks import is_asked_to_stop
 
 from .imports import ORDERS
 

@@ -16,6 +16,7 @@ from ... import demo
 
 PYTHON = sys.executable
 CELERY = f"{PYTHON} -m celery -q -A omnicrm"
+WORKER = f"{CELERY} worker --pool=solo --without-mingle"  # Ctrl-C reaches all processes: nothing is forked.
 WORKERS = 2
 
 
@@ -54,10 +55,10 @@ def _processes(port: int, mail_port: int | None) -> Iterator[tuple[str, str]]:
         f"{PYTHON} -m granian --interface wsgi --host 127.0.0.1 --port {port} --workers 2 "
         "--blocking-threads 4 --log-level warning --no-access-log omnicrm.wsgi:application",
     )
-    for number in range(1, WORKERS + 1):  # One process each: a stop lets it finish what it holds.
-        yield f"worker.{number}", f"{CELERY} worker --pool=solo --hostname=worker{number}@%h"
-    yield "worker.imports", f"{CELERY} worker --pool=solo --queues=imports,pages --hostname=imports@%h"
-    yield "segments", f"{CELERY} worker --pool=solo --queues=segments,pages --hostname=segments@%h"
+    for number in range(1, WORKERS + 1):
+        yield f"worker.{number}", f"{WORKER} --hostname=worker{number}@%h"
+    yield "worker.imports", f"{WORKER} --queues=imports,pages --hostname=imports@%h"
+    yield "segments", f"{WORKER} --queues=segments,pages --hostname=segments@%h"
     yield "beat", f"{CELERY} beat --pidfile="
     if mail_port:
         yield "mail", f"{PYTHON} manage.py mailbox --port {mail_port}"
