@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from campaigns import outbox
+from campaigns.dispatch import BATCH
 from campaigns.launches import launch_of
 from campaigns.rendering import Outgoing
 
@@ -34,9 +35,10 @@ def contestants(options: Options) -> Iterator[list[Contestant]]:
 def _outgoing(mails: int) -> list[Outgoing]:
     """What the fence hands to a provider."""
     crowd.launch(mails)
-    owner = uuid4()
-    claimed = outbox.claim(owner, "email", mails)
-    return outbox.fence(owner, [message.id for message in claimed])
+    owner, outgoing = uuid4(), list[Outgoing]()
+    while claimed := outbox.claim(owner, "email", BATCH):  # A fence holds a lock per person: not all at once.
+        outgoing += outbox.fence(owner, [message.id for message in claimed])
+    return outgoing
 
 
 def _write(outgoing: list[Outgoing]) -> Run:
