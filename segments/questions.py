@@ -236,16 +236,13 @@ def _notes(compiler: Compiler, customer_ids: Sequence[int]) -> dict[int, dict[in
     people, notes = list(customer_ids), dict[int, dict[int, str]]()
     lists = [one.pk for one in compiler.segments.values() if one.is_list]
     by_hand = [one.pk for one in compiler.segments.values() if not one.is_list and _has_overrides(one)]
-    said: list[tuple[ListMember | Override, str, User | None, datetime]] = [
-        (found, _("Put on the list"), found.added_by, found.added_at)
-        for found in ListMember.objects.filter(segment__in=lists, customer__in=people).select_related(
-            "added_by"
-        )
-    ]
-    said += [
-        (found, found.get_kind_display(), found.by, found.at)
-        for found in Override.objects.filter(segment__in=by_hand, customer__in=people).select_related("by")
-    ]
+    said: list[tuple[ListMember | Override, str, User | None, datetime]] = []
+    if lists:
+        listed = ListMember.objects.filter(segment__in=lists, customer__in=people).select_related("added_by")
+        said += [(one, _("Put on the list"), one.added_by, one.added_at) for one in listed]
+    if by_hand:
+        decisions = Override.objects.filter(segment__in=by_hand, customer__in=people).select_related("by")
+        said += [(one, one.get_kind_display(), one.by, one.at) for one in decisions]
     for found, what, by, at in said:
         notes.setdefault(found.customer_id, {})[found.segment_id] = decided(what, by, at)
     return notes
