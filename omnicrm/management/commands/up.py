@@ -16,7 +16,7 @@ from ... import demo
 
 PYTHON = sys.executable
 CELERY = f"{PYTHON} -m celery -q -A omnicrm"
-WORKER = f"{CELERY} worker --pool=solo --without-mingle"  # Ctrl-C reaches all processes: nothing is forked.
+WORKER = f"{CELERY} worker --pool=solo --without-mingle"  # Ctrl-C reaches whatever runs, so nothing forks.
 WORKERS = 2
 
 
